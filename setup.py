@@ -1,0 +1,109 @@
+"""Builds uvworks._uv against libuv; everything declarative is in pyproject.toml.
+
+Environment:
+  UVWORKS_LIBUV     system: the machine's shared libuv; vendor: vendor/libuv, linked statically;
+                    auto (the default): vendor when it holds sources, else system
+  UVWORKS_SANITIZE  sanitizers to build with, such as "address,undefined" (read in csrc/ffi_build.py)
+  UVWORKS_WERROR    1: a compiler warning fails the build (read in csrc/ffi_build.py)
+
+Rule: whatever the machine lacks is named in one sentence, with the Debian package that brings it.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from cffi import FFI
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import PlatformError
+
+OLDEST_LIBUV = (1, 44)
+VENDORED_LIBUV = Path("vendor", "libuv")
+
+
+def compiler() -> list[str]:
+    """The C compiler's command, as setuptools will run it."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
+def check_toolchain() -> None:
+    if shutil.which(compiler()[0]) is None:
+        raise PlatformError(f"no C compiler {compiler()[0]!r} was found: install one (Debian: apt-get install gcc)")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise PlatformError("Python.h was not found: install Python's headers (Debian: apt-get install python3-dev)")
+
+
+def pkg_config(*arguments: str) -> list[str]:
+    """What pkg-config says about libuv; nothing when either is missing, as plain -luv may still work."""
+    try:
+        answer = subprocess.run(["pkg-config", *arguments, "libuv"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return shlex.split(answer.stdout)
+
+
+def system_libuv(ext: Extension) -> None:
+    """Link the machine's shared libuv (libuv.pc; Debian's libuv-static.pc names an archive that is not PIC)."""
+    flags = pkg_config("--cflags")
+    probe = subprocess.run(
+        [*compiler(), *flags, "-E", "-P", "-x", "c", "-"],
+        input="#include <uv/version.h>\nUV_VERSION_MAJOR UV_VERSION_MINOR\n",
+        capture_output=True,
+        text=True,
+    )
+    advice = "install libuv's development package (Debian: apt-get install libuv1-dev) or use UVWORKS_LIBUV=vendor"
+    if probe.returncode != 0:
+        raise PlatformError(f"libuv's headers were not found: {advice}")
+    version = tuple(map(int, probe.stdout.split()[-2:]))
+    if version < OLDEST_LIBUV:
+        found, needed = (".".join(map(str, each)) for each in (version, OLDEST_LIBUV))
+        raise PlatformError(f"libuv {found} is too old, uvworks needs {needed} or newer: {advice}")
+    ext.extra_compile_args += flags
+    ext.extra_link_args += pkg_config("--libs") or ["-luv"]
+
+
+def vendored_libuv(ext: Extension, build: Path) -> None:
+    """Build vendor/libuv with its own CMake files as a static archive and link it so that no symbol of it shows."""
+    if shutil.which("cmake") is None:
+        raise PlatformError("vendor/libuv is built with cmake: install it (Debian: apt-get install cmake)")
+    options = {
+        "CMAKE_BUILD_TYPE": "RelWithDebInfo",
+        "CMAKE_POSITION_INDEPENDENT_CODE": "ON",
+        "CMAKE_C_VISIBILITY_PRESET": "hidden",
+        "CMAKE_C_FLAGS": f"-fsanitize={sanitizers}" if (sanitizers := os.environ.get("UVWORKS_SANITIZE")) else "",
+        "BUILD_TESTING": "OFF",
+    }
+    definitions = [f"-D{name}={value}" for name, value in options.items()]
+    subprocess.run(["cmake", "-S", VENDORED_LIBUV, "-B", build, *definitions], check=True)
+    subprocess.run(["cmake", "--build", build, "--target", "uv_a", "--parallel"], check=True)
+    [archive] = build.glob("*.a")  # libuv.a or, before 1.45, libuv_a.a
+    ext.include_dirs.append(str(VENDORED_LIBUV / "include"))
+    ext.extra_objects.append(str(archive))
+    # UV_EXTERN marks libuv's API visible whatever the preset says, so the linker has to hide it.
+    ext.extra_link_args += ["-Wl,--exclude-libs,ALL", "-lpthread", "-ldl", "-lrt"]
+
+
+class BuildExt(build_ext):
+    def pre_run(self, ext: Extension, ffi: FFI) -> None:
+        """cffi calls this before it generates the module's source."""
+        self.force = True  # file times alone would miss a changed header, flag or libuv
+        check_toolchain()
+        has_sources = (VENDORED_LIBUV / "CMakeLists.txt").is_file()
+        choice = os.environ.get("UVWORKS_LIBUV") or "auto"
+        if choice == "auto":
+            choice = "vendor" if has_sources else "system"
+        if choice == "system":
+            system_libuv(ext)
+        elif choice != "vendor":
+            raise PlatformError(f"UVWORKS_LIBUV is {choice!r}: it must be system, vendor or auto")
+        elif not has_sources:
+            raise PlatformError("vendor/libuv holds no sources: run git submodule update --init vendor/libuv")
+        else:
+            vendored_libuv(ext, Path(self.build_temp, "libuv"))
+
+
+setup(cffi_modules=["csrc/ffi_build.py:ffibuilder"], cmdclass={"build_ext": BuildExt})
