@@ -1,0 +1,55 @@
+# The project's commands. `make demo` and `make test` do all set-up themselves on a bare Debian machine: system
+# packages, a virtual environment in $(VENV), the build. A second run starts at once: stamp files in $(VENV) say what
+# is there, and a change to pyproject.toml, setup.py or csrc/ builds again.
+#
+#   make demo                      walk, read and verify Python's standard library, then compare with other ways
+#   make test                      the tests                    make test PYTEST_ARGS="-k read_file -x"
+#   make lint sanitize bench       what CI runs beside them
+#
+# PYTHON picks the interpreter (3.11 or newer), VENV the environment: make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*/*.[ch])
+
+.PHONY: demo test lint sanitize bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.built
+	$(BIN)/python examples/filewalk.py $(DEMO_ARGS)
+
+test: $(VENV)/.built
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.built
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lint: $(VENV)/.built
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	UVWORKS_WERROR=1 $(BIN)/python setup.py -q build_ext --build-temp build/werror --build-lib build/werror
+
+# Its own environment, because a sanitizer build must not replace the normal one.
+sanitize: $(VENV)/.built
+	scripts/sanitize.sh $(PYTHON) $(VENV)-sanitize $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) $(VENV)-sanitize build dist src/*.egg-info src/uvworks/*.so
+
+# A stamp for each PYTHON: another interpreter makes the environment anew.
+CREATED := $(VENV)/.created-$(subst /,_,$(PYTHON))
+
+$(CREATED): scripts/system_packages.sh
+	scripts/system_packages.sh $(PYTHON)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/.built: $(CREATED) $(SOURCES)
+	$(BIN)/python -m pip install -q 'setuptools>=77' 'cffi>=1.17'
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[test,lint,bench]'
+	touch $@

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the build and the tests need, and calls apt only when something is missing.
+# Usage: scripts/system_packages.sh PYTHON
+# Rule: ask for the thing itself (a header, a command, a module), not for a package, so that an interpreter or a
+# libuv from elsewhere counts too.
+set -euo pipefail
+
+python=$1
+packages=()
+
+fail() {
+    echo "uvworks: $1" >&2
+    exit 1
+}
+
+can_compile() { # HEADER [FLAG...]
+    printf '#include <%s>\n' "$1" | "${CC:-cc}" "${@:2}" -E -o /dev/null -x c - 2>/dev/null
+}
+
+can_compile stdlib.h || packages+=(gcc libc6-dev)
+can_compile uv.h || packages+=(libuv1-dev)
+
+if command -v "$python" >/dev/null; then
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$python is $("$python" --version 2>&1), and Python 3.11 or newer is needed: make PYTHON=/path/to/python"
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -f "$include/Python.h" ] || packages+=("python$version-dev")
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=("python$version-venv")
+else
+    packages+=("$(basename "$python")" "$(basename "$python")-dev" "$(basename "$python")-venv")
+fi
+
+[ ${#packages[@]} -eq 0 ] && exit 0
+command -v apt-get >/dev/null || fail "this machine has no apt-get; install what these Debian packages hold: ${packages[*]}"
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "missing packages, and neither root nor sudo: apt-get install ${packages[*]}"
+    sudo=(sudo)
+fi
+echo "uvworks: installing ${packages[*]}"
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null
