@@ -1,0 +1,117 @@
+"""The command:
+
+`python -m benchmarks [scenario...]`. Finds the scenarios (modules here with a SCENARIO), runs them, prints, writes
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import benchmarks
+from benchmarks.harness import machine, runner, table
+from benchmarks.harness.scenario import POOL_SIZE, Scenario
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Every scenario by the name of its file."""
+    names = [info.name for info in pkgutil.iter_modules(benchmarks.__path__) if not info.name.startswith("_")]
+    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
+    return {name: module.SCENARIO for name, module in modules.items() if hasattr(module, "SCENARIO")}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="uvworks beside its peers.")
+    parser.add_argument("scenario", nargs="*", help="which ones (default: all)")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and end")
+    parser.add_argument("--quick", action="store_true", help="a look in under a minute, not for quoting")
+    parser.add_argument("--rounds", type=int, help="measured rounds a cell (default 5; make it odd)")
+    parser.add_argument("--cell", action="append", default=[], metavar="TEXT", help="only cells named like that")
+    parser.add_argument("--peer", action="append", default=[], metavar="TEXT", help="only peers named like that")
+    parser.add_argument("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
+    parser.add_argument("--json", type=Path, metavar="F", help="write every round's figures to F")
+    return parser.parse_args()
+
+
+def scratch_for(scenario: Scenario, chosen: Path | None) -> Path | None:
+    """A parent for the scenario's files; the system's temporary directory when None."""
+    if chosen is None and scenario.on_tmpfs and os.access("/dev/shm", os.W_OK):
+        return Path("/dev/shm")
+    return chosen
+
+
+def named(name: str, wanted: list[str]) -> bool:
+    """Whether a name holds one of the texts asked for; all do when none was."""
+    return not wanted or any(text in name for text in wanted)
+
+
+def main() -> int:
+    args = arguments()
+    known = scenarios()
+    if args.list:
+        for name, scenario in known.items():
+            print(f"{name:12} {scenario.about}")
+        return 0
+    if unknown := set(args.scenario) - known.keys():
+        print(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    mode = "quick" if args.quick else "full"
+    rounds = args.rounds or (3 if args.quick else 5)
+    facts = machine.describe(args.dir or Path(tempfile.gettempdir()))
+    print("\n".join(f"{name:12} {fact}" for name, fact in facts.items()))
+    print(
+        f"{'rounds':12} {rounds}, interleaved; a ratio is the median of the rounds' own ratios; pool {POOL_SIZE} for all"
+    )
+    document: dict[str, Any] = {"machine": facts, "mode": mode, "rounds": rounds, "pool": POOL_SIZE, "scenarios": {}}
+    failed = False
+    told: dict[str, dict[str, Any]] = {}
+    begin = time.monotonic()
+    for name in args.scenario or known:
+        scenario = known[name]
+        cells = [cell for cell in scenario.cells if mode in cell.modes and named(cell.name, args.cell)]
+        peers = [peer for peer in scenario.peers if named(peer.name, args.peer)]
+        print(f"\n== {name} ==", flush=True)
+        with tempfile.TemporaryDirectory(prefix=f"benchmarks-{name}-", dir=scratch_for(scenario, args.dir)) as scratch:
+            results = runner.run(
+                scenario, cells, peers, scenario.rounds or rounds, scenario.seconds[mode], Path(scratch), _progress
+            )
+        _progress("")
+        told |= results.versions
+        failed = failed or bool(results.failures)
+        print("\n".join(table.report(scenario, results)), flush=True)
+        document["scenarios"][name] = {
+            "about": scenario.about,
+            "unit": scenario.unit,
+            "versions": results.versions,
+            "missing": results.missing,
+            "failures": results.failures,
+            "rounds": results.rounds,
+            "verdicts": table.verdicts(scenario, results),
+        }
+    print("\npeers")
+    for peer, versions in told.items():
+        print(f"  {peer:22} " + ", ".join(f"{what} {version}" for what, version in versions.items()))
+    document["machine"]["load after"] = machine.load()
+    print(f"load after   {machine.load()}; {time.monotonic() - begin:.0f} s in all")
+    if args.json:
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+    return 1 if failed else 0
+
+
+def _progress(cell: str) -> None:
+    """The cell now running, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{cell}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

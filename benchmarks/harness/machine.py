@@ -1,0 +1,52 @@
+"""The facts a figure means nothing without: cores, kernel, file system, load, Python."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+
+def describe(directory: Path) -> dict[str, str]:
+    """The machine as a run sees it. Called before and after a run too, for the load others put on it."""
+    return {
+        "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}, {_processor()}",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "files on": f"{_file_system(directory)}",
+        "load before": load(),
+    }
+
+
+def load() -> str:
+    """Run-queue length over the last minute:
+
+    anything above ~0.3 before a run means that somebody else was measured too.
+    """
+    return f"{os.getloadavg()[0]:.2f}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or sys.platform
+
+
+def _file_system(directory: Path) -> str:
+    """The type of the mount with the longest prefix of the directory's path."""
+    best, kind = "", "unknown"
+    real = os.path.realpath(directory)
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return kind
+    for line in mounts:
+        _, point, name, *_ = line.split()
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, name
+    return kind

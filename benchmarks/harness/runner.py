@@ -1,0 +1,230 @@
+"""Runs a scenario: one long-lived process per peer, rounds interleaved with a rotating order, warm-up excluded,
+results checked.
+
+The protocol is one JSON line each way. A request is the cell's, plus `operations` (rate scenarios), `directory`,
+`files`, `size`. A reply holds `seconds`, `operations` and `total`, or the scenario's metrics, or `error`. The first
+line of a peer is its greeting: its versions, or `missing`. Peers take the time themselves, so neither the pipe nor
+JSON is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.scenario import POOL_SIZE, Cell, Peer, Scenario
+
+PEERS = Path(__file__).resolve().parent.parent / "peers"
+Reply = dict[str, Any]
+
+
+class PeerError(Exception):
+    """A peer that answered wrong, not at all, or not in time."""
+
+
+@dataclass
+class Results:
+    """What came out: per cell and peer the replies of the measured rounds, in the order of the rounds."""
+
+    versions: dict[str, Reply] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    rounds: dict[str, dict[str, list[Reply]]] = field(default_factory=dict)
+
+
+class PeerProcess:
+    """A peer's process and its two pipes."""
+
+    def __init__(self, peer: Peer, command: list[str]) -> None:
+        self.peer = peer
+        environment = dict(os.environ, UV_THREADPOOL_SIZE=str(POOL_SIZE))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=PEERS.parent.parent
+        )
+        self.greeting = self._read(30.0)
+
+    def ask(self, request: Mapping[str, object], timeout: float) -> Reply:
+        """One request, one reply."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerError(f"{self.peer.name} is gone, exit status {self._process.wait()}") from None
+        reply = self._read(timeout)
+        if "error" in reply:
+            raise PeerError(f"{self.peer.name}: {reply['error']}")
+        return reply
+
+    def _read(self, timeout: float) -> Reply:
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], timeout)[0]:
+            self._process.kill()
+            raise PeerError(f"{self.peer.name} said nothing for {timeout:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"{self.peer.name} ended with exit status {self._process.wait()}")
+        reply: Reply = json.loads(line)
+        return reply
+
+    def close(self) -> None:
+        """Ends the process: a peer ends by itself at the end of its input."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(10.0)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+
+def command_of(peer: Peer, build: Path) -> list[str] | str:
+    """How to start a peer; a sentence when this machine cannot."""
+    source = PEERS / peer.program
+    if source.suffix == ".py":
+        return [sys.executable, "-m", f"benchmarks.peers.{source.stem}", *peer.arguments]
+    if source.suffix == ".mjs":
+        node = shutil.which("node")
+        return [node, str(source), *peer.arguments] if node else "node is not installed"
+    program = build / source.stem
+    if not program.exists():
+        compiler = shutil.which("cc")
+        try:
+            flags = subprocess.run(
+                ["pkg-config", "--cflags", "--libs", "libuv"], check=True, capture_output=True, text=True
+            ).stdout.split()
+        except (OSError, subprocess.CalledProcessError):
+            return "libuv's development package or pkg-config is not installed"
+        if compiler is None:
+            return "no C compiler (cc) is installed"
+        built = subprocess.run([compiler, "-O2", "-o", program, source, *flags], capture_output=True, text=True)
+        if built.returncode:
+            return f"cc failed: {built.stderr.strip().splitlines()[0]}"
+    return [str(program), *peer.arguments]
+
+
+def run(
+    scenario: Scenario,
+    cells: list[Cell],
+    peers: list[Peer],
+    rounds: int,
+    seconds: float,
+    scratch: Path,
+    progress: Callable[[str], None],
+) -> Results:
+    """Runs the cells one after another; within a cell, the peers take turns."""
+    results = Results()
+    processes: list[PeerProcess] = []
+    try:
+        for peer in peers:
+            command = command_of(peer, scratch)
+            if isinstance(command, str):
+                results.missing[peer.name] = command
+                continue
+            process = PeerProcess(peer, command)
+            if "missing" in process.greeting:
+                results.missing[peer.name] = process.greeting["missing"]
+                process.close()
+                continue
+            results.versions[peer.name] = process.greeting
+            processes.append(process)
+        for cell in cells:
+            progress(cell.name)
+            results.rounds[cell.name] = {process.peer.name: [] for process in processes}
+            _run_cell(scenario, cell, processes, rounds, seconds, scratch, results)
+    finally:
+        for process in processes:
+            process.close()
+    return results
+
+
+def _run_cell(
+    scenario: Scenario,
+    cell: Cell,
+    processes: list[PeerProcess],
+    rounds: int,
+    seconds: float,
+    scratch: Path,
+    results: Results,
+) -> None:
+    directory = scratch / f"{cell.files}x{cell.size}"
+    digest = _lay_out(directory, cell)
+    layout = {"directory": str(directory), "files": cell.files, "size": cell.size, "digest": digest}
+    requests: dict[str, dict[str, object]] = {}
+    able = []
+    for number, process in enumerate(processes):
+        # A byte of its own for each peer, so that a writer's files show who wrote them.
+        request: dict[str, object] = {**layout, "seconds": seconds, **cell.request, "fill": 65 + number}
+        try:
+            if not scenario.metrics:
+                request["operations"] = _warm_up(process, request, cell, seconds, scenario.timeout)
+            requests[process.peer.name] = request
+            able.append(process)
+        except PeerError as error:
+            results.failures.append(f"{cell.name}: {error}")
+    for number in range(rounds):
+        turn = number % max(1, len(able))
+        for process in able[turn:] + able[:turn]:
+            name = process.peer.name
+            try:
+                reply = process.ask(requests[name], scenario.timeout)
+                if not scenario.metrics:
+                    _check(process.peer, cell, requests[name], reply)
+                    reply["rate"] = reply["operations"] / reply["seconds"]
+                results.rounds[cell.name][name].append(reply)
+            except PeerError as error:
+                results.failures.append(f"{cell.name}: {error}")
+
+
+def _warm_up(process: PeerProcess, request: dict[str, object], cell: Cell, seconds: float, timeout: float) -> int:
+    """Checks the content the peer reads, lets it get warm, and finds how many operations fill a round."""
+    in_flight = int(str(request["in_flight"]))
+    least = max(64, cell.files, 2 * in_flight)
+    operations = least
+    first = True
+    while True:
+        reply = process.ask({**request, "operations": operations, "verify": first}, timeout)
+        first = False
+        _check(process.peer, cell, {**request, "operations": operations}, reply)
+        rate = operations / reply["seconds"]
+        if reply["seconds"] >= seconds / 2:
+            return max(least, int(rate * seconds))
+        # Never trust one short try with more than eight times its work: the first operations pay for everything.
+        operations = min(8 * operations, max(operations + 1, int(rate * seconds)))
+
+
+def _check(peer: Peer, cell: Cell, request: Mapping[str, object], reply: Reply) -> None:
+    """Every operation gave what it should: `total` adds up the bytes (or the sizes, or ones) that came back."""
+    expected = int(str(request["operations"]))
+    if reply["operations"] != expected or reply["total"] != expected * (cell.size or 1):
+        raise PeerError(f"{peer.name} did {reply['operations']} of {expected} operations, total {reply['total']}")
+    if request["operation"] == "write_file":
+        wanted = bytes([int(str(request["fill"]))]) * cell.size
+        for path in Path(str(request["directory"])).iterdir():
+            if path.read_bytes() != wanted:
+                raise PeerError(f"{peer.name} did not write what it was told to {path.name}")
+
+
+def _lay_out(directory: Path, cell: Cell) -> str:
+    """Makes the cell's files (named 0, 1, 2, ...) once a run, all different;
+
+    gives the digest of their contents in order.
+    """
+    digest = hashlib.sha256()
+    directory.mkdir(exist_ok=True)
+    for number in range(cell.files):
+        content = hashlib.shake_128(str(number).encode()).digest(cell.size)
+        digest.update(content)
+        path = directory / str(number)
+        if not path.exists():
+            path.write_bytes(content)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""The shape of a scenario: plain data, so that a new scenario, peer or report needs no change in the runner.
+
+Two kinds exist. A *rate* scenario (no `metrics`) asks each peer for a number of operations and compares operations
+per second by ratio. A *metrics* scenario asks for one request per round and holds the named numbers of the reply
+against limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+POOL_SIZE = 4  # workers of every side; libuv's own default
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to do the work:
+
+    a program in `peers/` and its arguments. `subject` marks ours, whose losses are reported.
+    """
+
+    name: str
+    program: str
+    arguments: tuple[str, ...] = ()
+    subject: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One set of parameters.
+
+    `request` goes to the peers as it is; `files` of `size` bytes are laid out for them before.
+    """
+
+    name: str
+    request: Mapping[str, object]
+    files: int = 0
+    size: int = 0
+    modes: tuple[str, ...] = ("full", "quick")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """`subject` over `against`, shown for every cell; a target where one is set.
+
+    `at_least` maps a cell's name to a number. `keeps` maps a cell's name to that of another cell, whose ratio it
+    must not fall below.
+    """
+
+    subject: Peer
+    against: Peer
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    keeps: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that a metric of a subject may be: the median over the rounds."""
+
+    subject: Peer
+    metric: str
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Cells x peers, and what is expected of them."""
+
+    about: str
+    unit: str
+    cells: Sequence[Cell]
+    peers: Sequence[Peer]
+    ratios: Sequence[Ratio] = ()
+    metrics: Sequence[str] = ()
+    limits: Sequence[Limit] = ()
+    on_tmpfs: bool = False
+    seconds: Mapping[str, float] = field(default_factory=lambda: {"full": 0.4, "quick": 0.06})  # length of one round
+    rounds: int | None = None  # fixed where more rounds would say nothing new
+    timeout: float = 120.0  # seconds a peer may take for one request

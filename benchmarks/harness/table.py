@@ -1,0 +1,168 @@
+"""Turns results into numbers and numbers into text: medians, ratios, what misses its target, what is lost.
+
+A ratio is the median of the ratios of the single rounds (both sides measured within seconds of each other), not the
+ratio of two medians: a slow minute of the machine then hits both sides of a pair. Losses and misses are marked
+where they stand and listed again at the end of their scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks.harness.runner import Results
+from benchmarks.harness.scenario import Ratio, Scenario
+
+# What a ratio may fall under another ratio before it counts: two medians of the same thing differ by this much.
+TOLERANCE = 0.9
+
+
+def rates(results: Results, cell: str, peer: str) -> list[float]:
+    """Operations per second, round by round."""
+    return [reply["rate"] for reply in results.rounds[cell].get(peer, [])]
+
+
+def paired(results: Results, cell: str, ratio: Ratio) -> list[float]:
+    """The ratio, round by round; empty when one side is missing."""
+    ours, theirs = (rates(results, cell, peer.name) for peer in (ratio.subject, ratio.against))
+    return [a / b for a, b in zip(ours, theirs, strict=False)]
+
+
+def verdicts(scenario: Scenario, results: Results) -> list[dict[str, Any]]:
+    """Each target and what came out:
+
+    cell, what, value, target, ok. Losses without a target are in it with `target` None.
+    """
+    found = []
+    for ratio in scenario.ratios:
+        for cell in results.rounds:
+            values = paired(results, cell, ratio)
+            if not values:
+                continue
+            value, target = median(values), ratio.at_least.get(cell)
+            slack = 1.0
+            if cell in ratio.keeps:
+                quiet = paired(results, ratio.keeps[cell], ratio)
+                target, slack = (median(quiet) if quiet else None), TOLERANCE
+            if target is not None or value < 1:
+                found.append(
+                    {
+                        "cell": cell,
+                        "what": f"{ratio.subject.name} / {ratio.against.name}",
+                        "value": value,
+                        "rounds": values,
+                        "target": target,
+                        "at least": True,
+                        "ok": target is None or value >= target * slack,
+                        "loss": value < 1,
+                    }
+                )
+    for limit in scenario.limits:
+        for cell, peers in results.rounds.items():
+            values = [reply[limit.metric] for reply in peers.get(limit.subject.name, [])]
+            if values:
+                found.append(
+                    {
+                        "cell": cell,
+                        "what": f"{limit.subject.name}: {limit.metric}",
+                        "value": median(values),
+                        "rounds": values,
+                        "target": limit.at_most,
+                        "at least": False,
+                        "ok": median(values) <= limit.at_most,
+                        "loss": False,
+                    }
+                )
+    return found
+
+
+def report(scenario: Scenario, results: Results) -> list[str]:
+    """The whole text of one scenario."""
+    lines = [scenario.about, ""]
+    if scenario.metrics:
+        lines += _metrics(scenario, results)
+    else:
+        lines += [*_rates(scenario, results), "", *_ratios(scenario, results)]
+    lines += ["", *_verdicts(scenario, results)]
+    lines += [f"missing: {name}: {why}" for name, why in results.missing.items()]
+    lines += [f"FAILED: {failure}" for failure in results.failures]
+    return lines
+
+
+def _rates(scenario: Scenario, results: Results) -> list[str]:
+    cells = list(results.rounds)
+    rows = [[scenario.unit, *cells]]
+    for peer in scenario.peers:
+        values = [rates(results, cell, peer.name) for cell in cells]
+        if any(values):
+            rows.append([peer.name, *[_thousands(median(v)) if v else "-" for v in values]])
+    return _aligned(rows)
+
+
+def _ratios(scenario: Scenario, results: Results) -> list[str]:
+    cells = list(results.rounds)
+    rows = [["ratio  (! misses its target, < is a loss)", *cells]]
+    found = {(verdict["cell"], verdict["what"]): verdict for verdict in verdicts(scenario, results)}
+    for ratio in scenario.ratios:
+        name = f"{ratio.subject.name} / {ratio.against.name}"
+        row, targets = [name], ["    target"]
+        for cell in cells:
+            values = paired(results, cell, ratio)
+            verdict = found.get((cell, name), {"ok": True, "loss": False, "target": None})
+            mark = "!" if not verdict["ok"] else "<" if verdict["loss"] else " "
+            row.append(f"{_ratio(median(values))}{mark}" if values else "- ")
+            targets.append(f"{_ratio(verdict['target'])} " if verdict["target"] is not None else "")
+        if any(cell.strip("- ") for cell in row[1:]):
+            rows.append(row)
+            if any(targets[1:]):
+                rows.append(targets)
+    return _aligned(rows)
+
+
+def _metrics(scenario: Scenario, results: Results) -> list[str]:
+    lines = []
+    for cell, peers in results.rounds.items():
+        rows = [[cell, *scenario.metrics]]
+        for peer, replies in peers.items():
+            if replies:
+                rows.append([peer, *[f"{median(r[m] for r in replies):,.4g}" for m in scenario.metrics]])
+        lines += _aligned(rows)
+    return lines
+
+
+def _verdicts(scenario: Scenario, results: Results) -> list[str]:
+    found = verdicts(scenario, results)
+    held = [verdict for verdict in found if verdict["target"] is not None]
+    missed = [verdict for verdict in held if not verdict["ok"]]
+    losses = [verdict for verdict in found if verdict["loss"]]
+    lines = [f"targets: {len(held) - len(missed)} of {len(held)} met"] if held else ["targets: none set or measured"]
+    for verdict in missed:
+        sign = ">=" if verdict["at least"] else "<="
+        lines.append(
+            f"  MISSED  {verdict['cell']}: {verdict['what']} is {_ratio(verdict['value'])}, wanted {sign} "
+            f"{_ratio(verdict['target'])} (rounds {_ratio(min(verdict['rounds']))} to {_ratio(max(verdict['rounds']))})"
+        )
+    for verdict in losses:
+        lines.append(f"  LOSS    {verdict['cell']}: {verdict['what']} is {_ratio(verdict['value'])}")
+    return lines
+
+
+def _thousands(rate: float) -> str:
+    value = rate / 1e3
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,26 @@
+"""The peers, as data: who does the work in which program. A scenario picks from these names.
+
+Fairness rules that every program keeps: a pool of four workers; the same files in the same order, shared by all in
+flight (whoever is free takes the next one); the same check of what came back; the clock starts before the first
+operation and stops after the last.
+"""
+
+from benchmarks.harness.scenario import Peer
+
+
+def _python(api: str, loop: str, subject: bool = False) -> Peer:
+    return Peer(f"{api} on {loop}", "python_peer.py", (api, loop), subject)
+
+
+UVWORKS_ASYNCIO = _python("uvworks", "asyncio", subject=True)
+UVWORKS_UVLOOP = _python("uvworks", "uvloop", subject=True)
+UVWORKS_CALLBACKS = Peer("uvworks.uv callbacks", "uv_loop_peer.py", subject=True)
+EXECUTOR_ASYNCIO = _python("executor", "asyncio")
+EXECUTOR_UVLOOP = _python("executor", "uvloop")
+TO_THREAD_ASYNCIO = _python("to_thread", "asyncio")
+TO_THREAD_UVLOOP = _python("to_thread", "uvloop")
+AIOFILES_ASYNCIO = _python("aiofiles", "asyncio")
+AIOFILES_UVLOOP = _python("aiofiles", "uvloop")
+NODE_PROMISES = Peer("node promises", "node_peer.mjs", ("promises",))
+NODE_CALLBACKS = Peer("node callbacks", "node_peer.mjs", ("callbacks",))
+LIBUV = Peer("plain C libuv", "libuv_peer.c")

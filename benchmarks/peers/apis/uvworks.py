@@ -1,0 +1,31 @@
+"""uvworks as a guest on somebody else's loop.
+
+The functions are the library's own: nothing stands between the driver and them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import uvworks
+from uvworks import fs, pool, uv
+
+read_file = fs.read_file
+write_file = fs.write_file
+stat = fs.stat
+submit = pool.submit
+
+
+def versions() -> dict[str, str]:
+    return {"uvworks": uvworks.__version__, "libuv": uv.version()}
+
+
+def start(loop: asyncio.AbstractEventLoop) -> None:
+    """The size of the pool comes from UV_THREADPOOL_SIZE, as for every libuv program."""
+
+
+def lanes() -> dict[str, Callable[[Callable[[], None]], Awaitable[None]]]:
+    pool.configure(lanes={"thumbs": {"limit": 2}})
+    return {name: partial(pool.submit, lane=name) for name in ("cpu", "dns", "thumbs")}
