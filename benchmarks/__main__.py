@@ -1,7 +1,6 @@
-"""The command:
+"""The command `python -m benchmarks [scenario...]`: finds the scenarios, runs them, prints tables, writes JSON.
 
-`python -m benchmarks [scenario...]`. Finds the scenarios (modules here with a SCENARIO), runs them, prints, writes
-JSON.
+A scenario is a module of this package with a SCENARIO in it; a new file is found by itself.
 """
 
 from __future__ import annotations
@@ -68,9 +67,7 @@ def main() -> int:
     rounds = args.rounds or (3 if args.quick else 5)
     facts = machine.describe(args.dir or Path(tempfile.gettempdir()))
     print("\n".join(f"{name:12} {fact}" for name, fact in facts.items()))
-    print(
-        f"{'rounds':12} {rounds}, interleaved; a ratio is the median of the rounds' own ratios; pool {POOL_SIZE} for all"
-    )
+    print(f"{'rounds':12} {rounds}, interleaved; a ratio is the median of the rounds' ratios; pool {POOL_SIZE} for all")
     document: dict[str, Any] = {"machine": facts, "mode": mode, "rounds": rounds, "pool": POOL_SIZE, "scenarios": {}}
     failed = False
     told: dict[str, dict[str, Any]] = {}

@@ -1,7 +1,4 @@
-"""The same work while another Python thread wants the GIL all the time:
-
-what a second thread in the program does to the gain.
-"""
+"""The same work while another Python thread wants the GIL all the time: what that does to the gain."""
 
 from benchmarks.harness.scenario import Cell, Ratio, Scenario
 from benchmarks.peers import EXECUTOR_ASYNCIO, EXECUTOR_UVLOOP, UVWORKS_ASYNCIO, UVWORKS_UVLOOP

@@ -1,4 +1,1 @@
-"""The part of the benchmarks that knows no topic:
-
-the shape of a scenario, the runner, the tables, the facts of the machine.
-"""
+"""The part of the benchmarks that knows no topic: a scenario's shape, the runner, the tables, the machine's facts."""

@@ -20,10 +20,7 @@ def describe(directory: Path) -> dict[str, str]:
 
 
 def load() -> str:
-    """Run-queue length over the last minute:
-
-    anything above ~0.3 before a run means that somebody else was measured too.
-    """
+    """The load of the last minute: above ~0.3 before a run, somebody else is measured too."""
     return f"{os.getloadavg()[0]:.2f}"
 
 

@@ -50,6 +50,10 @@ class PeerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=PEERS.parent.parent
         )
+        self.greeting: Reply = {}
+
+    def greet(self) -> None:
+        """Waits for the peer to be up: what it says then are its versions, or that it is `missing` and why."""
         self.greeting = self._read(30.0)
 
     def ask(self, request: Mapping[str, object], timeout: float) -> Reply:
@@ -131,16 +135,20 @@ def run(
                 results.missing[peer.name] = command
                 continue
             process = PeerProcess(peer, command)
+            processes.append(process)
+            try:
+                process.greet()
+            except PeerError as error:
+                results.failures.append(f"{error}")
             if "missing" in process.greeting:
                 results.missing[peer.name] = process.greeting["missing"]
-                process.close()
-                continue
-            results.versions[peer.name] = process.greeting
-            processes.append(process)
+            elif process.greeting:
+                results.versions[peer.name] = process.greeting
+        able = [process for process in processes if process.peer.name in results.versions]
         for cell in cells:
             progress(cell.name)
-            results.rounds[cell.name] = {process.peer.name: [] for process in processes}
-            _run_cell(scenario, cell, processes, rounds, seconds, scratch, results)
+            results.rounds[cell.name] = {process.peer.name: [] for process in able}
+            _run_cell(scenario, cell, able, rounds, seconds, scratch, results)
     finally:
         for process in processes:
             process.close()
@@ -215,10 +223,7 @@ def _check(peer: Peer, cell: Cell, request: Mapping[str, object], reply: Reply) 
 
 
 def _lay_out(directory: Path, cell: Cell) -> str:
-    """Makes the cell's files (named 0, 1, 2, ...) once a run, all different;
-
-    gives the digest of their contents in order.
-    """
+    """Makes the cell's files once: named 0, 1, 2, ..., all different. Gives the digest of their contents in order."""
     digest = hashlib.sha256()
     directory.mkdir(exist_ok=True)
     for number in range(cell.files):

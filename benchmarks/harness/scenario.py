@@ -15,15 +15,11 @@ POOL_SIZE = 4  # workers of every side; libuv's own default
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to do the work:
-
-    a program in `peers/` and its arguments. `subject` marks ours, whose losses are reported.
-    """
+    """One way to do the work: a program in `peers/` and its arguments."""
 
     name: str
     program: str
     arguments: tuple[str, ...] = ()
-    subject: bool = False
 
 
 @dataclass(frozen=True)

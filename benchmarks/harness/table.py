@@ -30,10 +30,7 @@ def paired(results: Results, cell: str, ratio: Ratio) -> list[float]:
 
 
 def verdicts(scenario: Scenario, results: Results) -> list[dict[str, Any]]:
-    """Each target and what came out:
-
-    cell, what, value, target, ok. Losses without a target are in it with `target` None.
-    """
+    """Each target and what came out. Losses without a target are in it too, with `target` None."""
     found = []
     for ratio in scenario.ratios:
         for cell in results.rounds:
@@ -85,6 +82,8 @@ def report(scenario: Scenario, results: Results) -> list[str]:
     else:
         lines += [*_rates(scenario, results), "", *_ratios(scenario, results)]
     lines += ["", *_verdicts(scenario, results)]
+    if not scenario.metrics:
+        lines += _spread(scenario, results)
     lines += [f"missing: {name}: {why}" for name, why in results.missing.items()]
     lines += [f"FAILED: {failure}" for failure in results.failures]
     return lines
@@ -118,6 +117,20 @@ def _ratios(scenario: Scenario, results: Results) -> list[str]:
             if any(targets[1:]):
                 rows.append(targets)
     return _aligned(rows)
+
+
+def _spread(scenario: Scenario, results: Results) -> list[str]:
+    """How much the rounds of one peer in one cell differ: the noise that every figure above has in it."""
+    spreads = []
+    for cell in results.rounds:
+        for peer in scenario.peers:
+            if values := rates(results, cell, peer.name):
+                spreads.append((max(values) / min(values), f"{peer.name}, {cell}"))
+    if not spreads:
+        return []
+    widest, where = max(spreads)
+    typical = median(spread for spread, _ in spreads)
+    return [f"spread of a peer's rounds, fastest / slowest: {typical:.2f} typically, {widest:.2f} at most ({where})"]
 
 
 def _metrics(scenario: Scenario, results: Results) -> list[str]:

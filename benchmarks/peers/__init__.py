@@ -8,17 +8,16 @@ operation and stops after the last.
 from benchmarks.harness.scenario import Peer
 
 
-def _python(api: str, loop: str, subject: bool = False) -> Peer:
-    return Peer(f"{api} on {loop}", "python_peer.py", (api, loop), subject)
+def _python(api: str, loop: str) -> Peer:
+    return Peer(f"{api} on {loop}", "python_peer.py", (api, loop))
 
 
-UVWORKS_ASYNCIO = _python("uvworks", "asyncio", subject=True)
-UVWORKS_UVLOOP = _python("uvworks", "uvloop", subject=True)
-UVWORKS_CALLBACKS = Peer("uvworks.uv callbacks", "uv_loop_peer.py", subject=True)
+UVWORKS_ASYNCIO = _python("uvworks", "asyncio")
+UVWORKS_UVLOOP = _python("uvworks", "uvloop")
+UVWORKS_CALLBACKS = Peer("uvworks.uv callbacks", "uv_loop_peer.py")
 EXECUTOR_ASYNCIO = _python("executor", "asyncio")
 EXECUTOR_UVLOOP = _python("executor", "uvloop")
 TO_THREAD_ASYNCIO = _python("to_thread", "asyncio")
-TO_THREAD_UVLOOP = _python("to_thread", "uvloop")
 AIOFILES_ASYNCIO = _python("aiofiles", "asyncio")
 AIOFILES_UVLOOP = _python("aiofiles", "uvloop")
 NODE_PROMISES = Peer("node promises", "node_peer.mjs", ("promises",))

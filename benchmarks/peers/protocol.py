@@ -1,7 +1,4 @@
-"""The Python side of the peers' protocol:
-
-a greeting, then one JSON line in, one JSON line out (see harness/runner.py).
-"""
+"""The Python side of the protocol: a greeting, then a JSON line in, a JSON line out (see harness/runner.py)."""
 
 from __future__ import annotations
 

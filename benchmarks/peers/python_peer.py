@@ -109,9 +109,7 @@ def busy_thread() -> Iterator[None]:
 
 
 async def fairness(api: ModuleType, request: dict[str, Any]) -> dict[str, Any]:
-    """How long one `stat` takes, every two milliseconds or so, while every lane but `io` has a full backlog at any
-    time.
-    """
+    """How long a `stat` takes, one every two milliseconds or so, while every lane but `io` has a full backlog."""
     iterations = pbkdf2_iterations()
     stop = False
     finished = 0

@@ -1,7 +1,4 @@
-"""The bare loop as a peer:
-
-`uvworks.uv.Loop.queue_work` with completion callbacks, no asyncio and no coroutine at all.
-"""
+"""The bare loop as a peer: `uvworks.uv.Loop.queue_work` with completion callbacks, no asyncio and no coroutine."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from benchmarks.harness.scenario import POOL_SIZE
+from benchmarks.peers.apis import blocking
 
 _T = TypeVar("_T")
 _pool = ThreadPoolExecutor(POOL_SIZE)
@@ -24,22 +25,12 @@ def start(loop: asyncio.AbstractEventLoop) -> None:
     _loop = loop
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _write(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-
-
 def read_file(path: str) -> Awaitable[bytes]:
-    return _loop.run_in_executor(_pool, _read, path)
+    return _loop.run_in_executor(_pool, blocking.read, path)
 
 
 def write_file(path: str, data: bytes) -> Awaitable[None]:
-    return _loop.run_in_executor(_pool, _write, path, data)
+    return _loop.run_in_executor(_pool, blocking.write, path, data)
 
 
 def stat(path: str) -> Awaitable[os.stat_result]:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.harness.scenario import POOL_SIZE
+from benchmarks.peers.apis import blocking
 
 
 def versions() -> dict[str, str]:
@@ -16,19 +17,9 @@ def start(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_default_executor(ThreadPoolExecutor(POOL_SIZE))
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _write(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-
-
 async def read_file(path: str) -> bytes:
-    return await asyncio.to_thread(_read, path)
+    return await asyncio.to_thread(blocking.read, path)
 
 
 async def write_file(path: str, data: bytes) -> None:
-    await asyncio.to_thread(_write, path, data)
+    await asyncio.to_thread(blocking.write, path, data)
