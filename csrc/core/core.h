@@ -1,0 +1,95 @@
+/* uvworks._core: the path between a Python event loop and the engine that
+ * keeps the GIL. A CFFI call would drop it and take it again, which costs
+ * tens of microseconds as soon as another Python thread is busy; a job must
+ * not pay that.
+ *
+ * Everything here runs with the GIL held, on whatever thread; only the run
+ * function of calls.c runs on workers, and takes the GIL by its enter hook.
+ * A Job owns what its operation reads and, while it is with the engine, is
+ * itself owned by the engine's job (as its token). */
+#ifndef UVW_CORE_H
+#define UVW_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "engine.h"
+
+typedef struct Port Port;
+typedef struct Job Job;
+
+/* One per event loop: the loop's side of an owner. */
+struct Port {
+  PyObject_HEAD
+  uvw_owner *owner;
+  PyObject *loop;      /* asyncio's loop, or NULL for the bare loop */
+  PyObject *new_future; /* loop.create_future */
+  Job *pending;
+  Port *next, *prev;   /* all ports */
+  bool closed;
+  PyObject *weakrefs;
+};
+
+struct Job {
+  PyObject_HEAD
+  Port *port; /* borrowed; NULL once the port is gone or the job detached */
+  Job *next, *prev; /* in port->pending */
+  uvw_job *job; /* NULL when the engine's job has ended */
+  PyObject *(*shape)(Job *self, uvw_job *job); /* the result, or an exception */
+  PyObject *future;   /* awaited; or the callback of the bare loop */
+  PyObject *parked;   /* while waiting for a descriptor: undoes that */
+  bool cancelled, sent, as_bytes;
+  /* fs */
+  PyObject *path, *path2; /* as the caller will see them in an error */
+  PyObject *option;       /* read: encoding; readdir: the entry class */
+  Py_buffer data;
+  PyObject *result;       /* under construction, or a call's outcome */
+  PyObject *exception;
+  /* calls */
+  PyObject *context, *kwnames;
+  PyObject **call; /* the callable and its arguments, `call_count` in all */
+  Py_ssize_t call_count;
+  bool executor; /* future is a concurrent.futures.Future, set by the worker */
+};
+
+extern PyTypeObject Job_Type, Port_Type;
+
+/* Given by _engine.py once. */
+typedef struct {
+  PyObject *attach;    /* (loop) -> Port */
+  PyObject *start;     /* () -> None: starts the pool */
+  PyObject *park;      /* (loop, job, fd, what) -> undo */
+  PyObject *saturated; /* class PoolSaturated */
+  PyObject *same_file, *special_file;
+  PyObject *get_running_loop;
+} Hooks;
+extern Hooks hooks;
+
+/* ports.c */
+Port *port_of_running_loop(void); /* borrowed */
+int ensure_started(void);
+void empty_graveyard(void);
+
+/* jobs.c */
+Job *job_new(Port *port, PyObject *future);
+PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NULL */
+void job_cancel(Job *self);
+void job_release(Job *self);
+int job_complete(uvw_job *job);
+void job_discard(uvw_job *job);
+PyObject *take_exception(void);
+
+/* results.c */
+int results_init(void);
+PyObject *shape_fs(Job *self, uvw_job *job);
+int take_page(Job *self, uvw_fs *fs);
+
+/* fs.c, calls.c */
+PyObject *core_fs(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_call(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *core_call_executor(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+PyObject *core_call_port(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames);
+
+#endif

@@ -1,0 +1,96 @@
+/* core.fs(): makes a file system job from Python arguments and submits it for
+ * the running loop. Everything about the arguments that can be wrong is found
+ * here, before anything is submitted. */
+#include "core.h"
+
+/* The path as the caller will see it in errors, and its bytes, which live as
+ * long as `*keep`. */
+static const char *path_bytes(PyObject *given, PyObject **shown, PyObject **keep) {
+  PyObject *path = PyOS_FSPath(given);
+  if (path == NULL)
+    return NULL;
+  *shown = path;
+  const char *bytes;
+  Py_ssize_t length;
+  if (PyUnicode_Check(path) && PyUnicode_IS_COMPACT_ASCII(path)) {
+    bytes = (const char *)PyUnicode_1BYTE_DATA(path);
+    length = PyUnicode_GET_LENGTH(path);
+  } else {
+    *keep = PyUnicode_Check(path) ? PyUnicode_EncodeFSDefault(path) : Py_NewRef(path);
+    if (*keep == NULL)
+      return NULL;
+    bytes = PyBytes_AS_STRING(*keep);
+    length = PyBytes_GET_SIZE(*keep);
+  }
+  if (strlen(bytes) != (size_t)length) {
+    PyErr_SetString(PyExc_ValueError, "embedded null byte");
+    return NULL;
+  }
+  return bytes;
+}
+
+static bool present(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t i) {
+  return i < nargs && args[i] != Py_None;
+}
+
+/* fs(op, path, path2=None, data=None, flags=0, number=0, number2=0, option=None) */
+PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+  if (nargs < 2 || nargs > 8) {
+    PyErr_SetString(PyExc_TypeError, "fs() takes two to eight arguments");
+    return NULL;
+  }
+  uvw_fs_args a = {0};
+  PyObject *keep = NULL, *keep2 = NULL;
+  Port *port;
+  uvw_fs *fs;
+  Job *job = job_new(NULL, NULL);
+  if (job == NULL)
+    return NULL;
+  a.op = (int)PyLong_AsLong(args[0]);
+  if (nargs > 4)
+    a.flags = (int)PyLong_AsLong(args[4]);
+  if (nargs > 5)
+    a.number = PyLong_AsLongLong(args[5]);
+  if (nargs > 6)
+    a.number2 = PyLong_AsLongLong(args[6]);
+  if (PyErr_Occurred())
+    goto failed;
+  a.path = path_bytes(args[1], &job->path, &keep);
+  if (a.path == NULL)
+    goto failed;
+  job->as_bytes = PyBytes_Check(job->path);
+  if (present(args, nargs, 2) && (a.path2 = path_bytes(args[2], &job->path2, &keep2)) == NULL)
+    goto failed;
+  if (present(args, nargs, 3)) {
+    if (PyObject_GetBuffer(args[3], &job->data, PyBUF_SIMPLE) < 0)
+      goto failed;
+    a.data = job->data.buf;
+    a.size = (size_t)job->data.len;
+  }
+  if (present(args, nargs, 7))
+    job->option = Py_NewRef(args[7]);
+  port = port_of_running_loop();
+  if (port == NULL)
+    goto failed;
+  job->port = port;
+  job->shape = shape_fs;
+  job->future = PyObject_CallNoArgs(port->new_future);
+  if (job->future == NULL)
+    goto failed_with_port;
+  fs = uvw_fs_new(&a, port->owner, NULL);
+  if (fs == NULL) {
+    PyErr_NoMemory();
+    goto failed_with_port;
+  }
+  Py_XDECREF(keep);
+  Py_XDECREF(keep2);
+  return job_submit(job, &fs->job);
+
+failed_with_port:
+  job->port = NULL;
+failed:
+  Py_XDECREF(keep);
+  Py_XDECREF(keep2);
+  Py_DECREF(job);
+  return NULL;
+}

@@ -1,0 +1,236 @@
+/* Port: an event loop's door to the engine. `dispatch` is what the loop calls
+ * when its owner's descriptor is readable.
+ *
+ * In guest mode nothing but the loop's own reader handle holds the port, so it
+ * goes when the loop lets go of its handles, that is, with loop.close() even
+ * if jobs are pending. Its end cancels what waits and orphans what runs; it
+ * never waits itself, for it may happen on any thread. */
+#include "core.h"
+
+#include <structmember.h>
+
+static Port *all_ports;
+static Port *latest; /* of the loop that asked last */
+
+static void port_close(Port *self) {
+  if (self->closed)
+    return;
+  self->closed = true;
+  if (latest == self)
+    latest = NULL;
+  if (self->prev != NULL)
+    self->prev->next = self->next;
+  else if (all_ports == self)
+    all_ports = self->next;
+  if (self->next != NULL)
+    self->next->prev = self->prev;
+  self->next = self->prev = NULL;
+  bool stale = uvw_owner_stale(self->owner);
+  uvw_job *done = uvw_owner_close(self->owner);
+  while (done != NULL) {
+    uvw_job *job = done;
+    done = job->next;
+    job_discard(job);
+  }
+  /* What a forked child has inherited is left alone. */
+  while (self->pending != NULL) {
+    Job *job = self->pending;
+    self->pending = job->next;
+    if (job->next != NULL)
+      job->next->prev = NULL;
+    job->next = job->prev = NULL;
+    job->port = NULL;
+    if (!stale)
+      job_cancel(job);
+  }
+}
+
+static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"loop", "owner", NULL};
+  PyObject *loop = Py_None;
+  unsigned long long address = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OK", names, &loop, &address))
+    return NULL;
+  Port *self = (Port *)type->tp_alloc(type, 0);
+  if (self == NULL)
+    return NULL;
+  self->closed = true; /* until it is whole */
+  if (loop != Py_None) {
+    self->new_future = PyObject_GetAttrString(loop, "create_future");
+    if (self->new_future == NULL)
+      goto failed;
+    self->loop = Py_NewRef(loop);
+  }
+  if (address != 0) {
+    self->owner = (uvw_owner *)(uintptr_t)address;
+    uvw_owner_ref(self->owner);
+  } else if ((self->owner = uvw_owner_new()) == NULL) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    goto failed;
+  }
+  self->closed = false;
+  self->next = all_ports;
+  if (all_ports != NULL)
+    all_ports->prev = self;
+  all_ports = self;
+  return (PyObject *)self;
+failed:
+  Py_DECREF(self);
+  return NULL;
+}
+
+static int Port_traverse(Port *self, visitproc visit, void *arg) {
+  Py_VISIT(self->loop);
+  Py_VISIT(self->new_future);
+  return 0;
+}
+
+static int Port_clear(Port *self) {
+  port_close(self);
+  Py_CLEAR(self->loop);
+  Py_CLEAR(self->new_future);
+  return 0;
+}
+
+static void Port_dealloc(Port *self) {
+  PyObject_GC_UnTrack(self);
+  if (self->weakrefs != NULL)
+    PyObject_ClearWeakRefs((PyObject *)self);
+  Port_clear(self);
+  uvw_owner_unref(self->owner);
+  Py_TYPE(self)->tp_free(self);
+}
+
+void empty_graveyard(void) {
+  uvw_job *dead = uvw_graveyard_take();
+  while (dead != NULL) {
+    uvw_job *job = dead;
+    dead = job->next;
+    job_discard(job);
+  }
+}
+
+/* Takes what has finished and hands it on. An exception from a callback of
+ * the bare loop ends the turn; what is left comes with the next. */
+static PyObject *Port_dispatch(Port *self, PyObject *Py_UNUSED(ignored)) {
+  if (self->closed || uvw_owner_stale(self->owner))
+    Py_RETURN_NONE;
+  Py_INCREF(self);
+  empty_graveyard();
+  uvw_job *list = uvw_owner_take(self->owner);
+  while (list != NULL) {
+    uvw_job *job = list;
+    list = job->next;
+    if (job_complete(job) < 0 || self->closed)
+      break;
+  }
+  if (list != NULL && !self->closed) {
+    uvw_owner_untake(self->owner, list);
+  } else {
+    while (list != NULL) { /* a callback has closed the port */
+      uvw_job *job = list;
+      list = job->next;
+      job_discard(job);
+    }
+  }
+  Py_DECREF(self);
+  if (PyErr_Occurred())
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Port_close(Port *self, PyObject *Py_UNUSED(ignored)) {
+  port_close(self);
+  Py_RETURN_NONE;
+}
+
+static PyObject *Port_fileno(Port *self, PyObject *Py_UNUSED(ignored)) {
+  return PyLong_FromLong(uvw_owner_fd(self->owner));
+}
+
+static PyObject *Port_get_pending(Port *self, void *Py_UNUSED(closure)) {
+  return PyBool_FromLong(self->pending != NULL);
+}
+
+static PyObject *Port_get_loop(Port *self, void *Py_UNUSED(closure)) {
+  return Py_NewRef(self->loop != NULL ? self->loop : Py_None);
+}
+
+static PyMethodDef Port_methods[] = {
+    {"dispatch", (PyCFunction)Port_dispatch, METH_NOARGS,
+     "Hand all finished jobs to those who wait for them."},
+    {"close", (PyCFunction)Port_close, METH_NOARGS,
+     "Cancel what waits, orphan what runs. Never waits."},
+    {"fileno", (PyCFunction)Port_fileno, METH_NOARGS,
+     "The descriptor that is readable when dispatch() has something to do."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef Port_getset[] = {
+    {"pending", (getter)Port_get_pending, NULL, "Whether any job has not come back.", NULL},
+    {"loop", (getter)Port_get_loop, NULL, "The event loop.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject Port_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "uvworks._core.Port",
+    .tp_doc = "Port(loop=None, owner=0)\n--\n\nAn event loop's door to the engine.",
+    .tp_basicsize = sizeof(Port),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = Port_new,
+    .tp_dealloc = (destructor)Port_dealloc,
+    .tp_traverse = (traverseproc)Port_traverse,
+    .tp_clear = (inquiry)Port_clear,
+    .tp_weaklistoffset = offsetof(Port, weakrefs),
+    .tp_methods = Port_methods,
+    .tp_getset = Port_getset,
+};
+
+/* The pool is started by its first job; again in a forked child. */
+int ensure_started(void) {
+  static int64_t started_in = -1;
+  int64_t generation = uvw_generation();
+  if (started_in == generation)
+    return 0;
+  PyObject *done = PyObject_CallNoArgs(hooks.start);
+  if (done == NULL)
+    return -1;
+  Py_DECREF(done);
+  started_in = generation;
+  return 0;
+}
+
+static Port *find_port(PyObject *loop) {
+  for (Port *port = all_ports; port != NULL; port = port->next)
+    if (port->loop == loop)
+      return port;
+  PyObject *made = PyObject_CallOneArg(hooks.attach, loop);
+  if (made == NULL)
+    return NULL;
+  /* The loop's reader handle keeps it. */
+  Port *port = (Port *)made;
+  if (!Py_IS_TYPE(made, &Port_Type) || Py_REFCNT(made) < 2) {
+    PyErr_SetString(PyExc_SystemError, "attach() must leave a Port with the loop");
+    port = NULL;
+  }
+  Py_DECREF(made);
+  return port;
+}
+
+Port *port_of_running_loop(void) {
+  PyObject *loop = PyObject_CallNoArgs(hooks.get_running_loop);
+  if (loop == NULL)
+    return NULL;
+  Port *port = latest != NULL && latest->loop == loop ? latest : find_port(loop);
+  Py_DECREF(loop);
+  if (port == NULL || ensure_started() < 0)
+    return NULL;
+  if (uvw_owner_stale(port->owner)) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this event loop was made before fork(); the child needs a new one");
+    return NULL;
+  }
+  latest = port;
+  return port;
+}

@@ -1,0 +1,74 @@
+/* Result buffers. Memory that a worker fills and the loop's thread copies out
+ * of comes back here instead of going to the allocator: large blocks that are
+ * freed on every job make glibc trim its heap and fault the pages in again,
+ * which costs more than the copy.
+ *
+ * Any thread may get and put. The freelists are last-in first-out, for warm
+ * caches, and bounded in total. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* Each class leaves room for a power-of-two file and one byte more, so that
+ * one read() both fills and sees the end. */
+static const size_t class_size[] = {4096, 16384 + 64, 65536 + 64, 131072 + 64};
+enum { CLASSES = sizeof(class_size) / sizeof(class_size[0]) };
+#define KEPT_BYTES ((size_t)16 << 20)
+
+typedef struct spare {
+  struct spare *next;
+} spare;
+
+static struct {
+  uv_mutex_t mutex;
+  spare *free[CLASSES];
+  size_t kept;
+} pool;
+
+void uvw__buffers_init(void) {
+  if (uv_mutex_init(&pool.mutex) != 0)
+    abort();
+}
+
+void uvw__buffers_lock(void) { uv_mutex_lock(&pool.mutex); }
+void uvw__buffers_unlock(void) { uv_mutex_unlock(&pool.mutex); }
+
+static int class_of(size_t size) {
+  for (int i = 0; i < CLASSES; i++)
+    if (size <= class_size[i])
+      return i;
+  return -1;
+}
+
+void *uvw_buffer_get(size_t *size) {
+  int class = class_of(*size);
+  if (class < 0)
+    return malloc(*size);
+  *size = class_size[class];
+  uv_mutex_lock(&pool.mutex);
+  spare *found = pool.free[class];
+  if (found != NULL) {
+    pool.free[class] = found->next;
+    pool.kept -= *size;
+  }
+  uv_mutex_unlock(&pool.mutex);
+  return found != NULL ? (void *)found : malloc(*size);
+}
+
+void uvw_buffer_put(void *buffer, size_t size) {
+  if (buffer == NULL)
+    return;
+  int class = class_of(size);
+  if (class >= 0 && class_size[class] == size) {
+    uv_mutex_lock(&pool.mutex);
+    if (pool.kept + size <= KEPT_BYTES) {
+      spare *kept = buffer;
+      kept->next = pool.free[class];
+      pool.free[class] = kept;
+      pool.kept += size;
+      buffer = NULL;
+    }
+    uv_mutex_unlock(&pool.mutex);
+  }
+  free(buffer);
+}

@@ -1,0 +1,181 @@
+/* The engine as its C callers (csrc/core, tests/c) see it: jobs, owners and
+ * result buffers, on top of what engine_api.h declares.
+ *
+ * The life of a job. The submitter makes it and owns it. uvw_submit() passes
+ * it to the engine; it waits in its lane and runs on a worker. A step that
+ * ends with UVW_DONE or UVW_ASK puts it on its owner's list, and
+ * uvw_owner_take() hands it back: a finished job is then freed with
+ * uvw_job_free(), one that asked is given what it asked for and submitted
+ * again. A job without owner, or whose owner has closed, ends in the
+ * graveyard when it has a token and is freed by the worker when it has none.
+ *
+ * The engine never includes Python.h and never calls Python; a job's token is
+ * a pointer it only carries. */
+#ifndef UVW_ENGINE_H
+#define UVW_ENGINE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pthread_setname_np, copy_file_range */
+#endif
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <uv.h>
+
+#include "engine_api.h"
+
+typedef struct uvw_job uvw_job;
+
+/* What a step of a job came to. */
+enum uvw_step {
+  UVW_DONE,  /* the job has ended, job->error tells how */
+  UVW_AGAIN, /* back to the tail of its lane, so that others get their turn */
+  UVW_ASK    /* to its owner, which gives what job->ask names */
+};
+
+/* What a job may ask of its owner between two steps. */
+enum uvw_ask {
+  UVW_ASK_NOTHING,
+  UVW_ASK_MEMORY,   /* fs read: a buffer of at least `want` bytes */
+  UVW_ASK_TAKE,     /* fs readdir: take this page of entries */
+  UVW_ASK_READABLE, /* wait until the descriptor is readable */
+  UVW_ASK_WRITABLE, /* ... is writable */
+  UVW_ASK_LATER     /* try again in a moment */
+};
+
+/* job->error beside plain errno values. */
+enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3 };
+
+typedef struct {
+  const char *name;
+  int (*run)(uvw_job *job);     /* on a worker; returns enum uvw_step */
+  void (*destroy)(uvw_job *job); /* any thread; frees the job and all it has */
+  /* Set for jobs that need a lock of their caller's (the GIL): taken once for
+   * a batch of jobs and given back after it. */
+  void (*enter)(void);
+  void (*leave)(void);
+} uvw_kind;
+
+struct uvw_job {
+  uvw_job *next, *prev;
+  const uvw_kind *kind;
+  uvw_owner *owner; /* a counted reference, or NULL for a detached job */
+  void *token;      /* the submitter's; the engine only carries it */
+  uint64_t queued_at, waited, ran;
+  int error; /* 0, an errno, or one of the codes above */
+  uint16_t lane;
+  uint8_t state;
+  uint8_t ask;
+  bool resumed; /* has run a step already: bounds do not apply again */
+  atomic_bool stop;
+};
+
+int uvw_engine_init(void);
+unsigned uvw_generation(void);
+
+void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane,
+                  uvw_owner *owner, void *token);
+void uvw_job_free(uvw_job *job);
+int uvw_submit(uvw_job *job);
+/* True when the job was still waiting: it is the caller's again. False: its
+ * stop flag is set and it will come through its owner. Only for jobs that
+ * were submitted and not yet taken. */
+bool uvw_cancel(uvw_job *job);
+bool uvw_job_waiting(uvw_job *job);
+/* Asked by a step between chunks. */
+bool uvw_stopping(uvw_job *job);
+bool uvw_should_yield(uvw_job *job);
+/* The lane whose job this thread runs, or -1; and whether waiting for that
+ * lane from this very thread could never end. */
+int uvw_current_lane(void);
+bool uvw_lane_full(unsigned lane);
+
+uvw_owner *uvw_owner_new(void);
+uvw_owner *uvw_owner_ref(uvw_owner *owner);
+void uvw_owner_unref(uvw_owner *owner);
+int uvw_owner_fd(const uvw_owner *owner);
+bool uvw_owner_stale(const uvw_owner *owner);
+uvw_job *uvw_owner_take(uvw_owner *owner);
+void uvw_owner_untake(uvw_owner *owner, uvw_job *list);
+uvw_job *uvw_owner_close(uvw_owner *owner);
+uvw_job *uvw_graveyard_take(void);
+
+/* Result buffers: a bounded freelist of size classes. *size is what the
+ * caller needs and becomes what it got. */
+void *uvw_buffer_get(size_t *size);
+void uvw_buffer_put(void *buffer, size_t size);
+
+/* fs ---------------------------------------------------------------------- */
+
+enum uvw_fs_op {
+  UVW_FS_ACCESS,
+  UVW_FS_APPEND,
+  UVW_FS_CHMOD,
+  UVW_FS_COPY,
+  UVW_FS_LSTAT,
+  UVW_FS_MKDIR,
+  UVW_FS_MKDTEMP,
+  UVW_FS_READ,
+  UVW_FS_READDIR,
+  UVW_FS_READLINK,
+  UVW_FS_REALPATH,
+  UVW_FS_RENAME,
+  UVW_FS_RM,
+  UVW_FS_RMDIR,
+  UVW_FS_STAT,
+  UVW_FS_SYMLINK,
+  UVW_FS_TRUNCATE,
+  UVW_FS_UNLINK,
+  UVW_FS_UTIMES,
+  UVW_FS_WRITE,
+  UVW_FS_OP_COUNT
+};
+
+/* Flags in uvw_fs_args.flags. */
+enum {
+  UVW_FS_EXCLUSIVE = 1, /* copy: the target must not exist */
+  UVW_FS_PARENTS = 2,   /* mkdir: make missing parents, accept an existing one */
+  UVW_FS_RECURSIVE = 4, /* rm: descend into directories */
+  UVW_FS_FORCE = 8,     /* rm: a missing path is no error */
+  UVW_FS_TYPES = 16,    /* readdir: the type of each entry */
+  UVW_FS_ATOMIC = 32,   /* write: through a temporary file and rename */
+  UVW_FS_SYNC = 64      /* write, append: fsync before close */
+};
+
+typedef struct {
+  int op;
+  int flags;
+  const char *path, *path2; /* copied */
+  const void *data;         /* write, append: borrowed until the job ends */
+  size_t size;
+  int64_t number, number2; /* mode, length, max_size (-1: none), times in ns */
+} uvw_fs_args;
+
+typedef struct uvw_fs {
+  uvw_job job;
+  int op, flags;
+  char *path, *path2;
+  const char *data;
+  int64_t number, number2;
+  int fd, fd2;
+  size_t want; /* UVW_ASK_MEMORY */
+  /* What the job produces: `length` bytes in `buffer`, which is of our
+   * freelist unless `borrowed`; strings are NUL-terminated in it too. */
+  char *buffer;
+  size_t capacity, length;
+  bool borrowed;
+  bool both_paths;  /* the error concerns path and path2 */
+  bool second_path; /* the error concerns path2 */
+  char *error_path; /* ... or this path below the one given; malloc'ed */
+  size_t size, offset;
+  struct stat st;
+  void *walk; /* state of a job that walks or copies; the op's own */
+} uvw_fs;
+
+uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_owner *owner, void *token);
+
+#endif

@@ -1,0 +1,398 @@
+/* fs jobs on the contents of files: read_file, write_file, append_file,
+ * copy_file.
+ *
+ * Everything is opened with O_NONBLOCK, so that no FIFO or device holds a
+ * worker: a descriptor that would block goes back to the owner (UVW_ASK),
+ * whose loop waits for it with all its others. Large work is done in chunks;
+ * between two of them a job may be stopped or give way. */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK ((size_t)1 << 20)
+#define COPY_BUFFER ((size_t)128 << 10)
+#define FIRST_GUESS ((size_t)16 << 10)
+/* Up to here a file is read into a buffer of ours and copied out on the
+ * loop's thread; above it the owner provides the memory and nothing is
+ * copied there. */
+#define OWN_BUFFER ((size_t)128 << 10)
+
+static int ask(uvw_fs *fs, int what) {
+  fs->job.ask = (uint8_t)what;
+  return UVW_ASK;
+}
+
+/* open() that does not wait. A lease on a regular file also says EWOULDBLOCK;
+ * it is broken within a bounded time, so that is waited for. */
+static int open_nonblocking(const char *path, int flags, mode_t mode) {
+  int fd;
+  do
+    fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode);
+  while (fd < 0 && errno == EINTR);
+  if (fd < 0 && errno == EWOULDBLOCK) {
+    do
+      fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+    while (fd < 0 && errno == EINTR);
+  }
+  return fd;
+}
+
+/* Closes and forgets. An error of close() is an error of the writes before. */
+static int close_fd(int *fd) {
+  int error = close(*fd) == 0 || errno == EINTR ? 0 : errno;
+  *fd = -1;
+  return error;
+}
+
+/* read_file --------------------------------------------------------------- */
+
+/* More room: a larger buffer of ours while they last, then the owner's. */
+static int grow(uvw_fs *fs, size_t want) {
+  if (fs->borrowed || want > OWN_BUFFER + 1) {
+    fs->want = want;
+    return ask(fs, UVW_ASK_MEMORY);
+  }
+  size_t capacity = want;
+  char *buffer = uvw_buffer_get(&capacity);
+  if (buffer == NULL)
+    return uvw__fs_fail(fs, ENOMEM);
+  if (fs->length > 0)
+    memcpy(buffer, fs->buffer, fs->length);
+  uvw_buffer_put(fs->buffer, fs->capacity);
+  fs->buffer = buffer;
+  fs->capacity = capacity;
+  return -1;
+}
+
+static int read_start(uvw_fs *fs) {
+  fs->fd = open_nonblocking(fs->path, O_RDONLY, 0);
+  if (fs->fd < 0 || fstat(fs->fd, &fs->st) != 0)
+    return uvw__fs_fail(fs, errno);
+  if (S_ISDIR(fs->st.st_mode))
+    return uvw__fs_fail(fs, EISDIR);
+  if (!S_ISREG(fs->st.st_mode) || fs->st.st_size == 0)
+    return grow(fs, FIRST_GUESS);
+  if (fs->number >= 0 && fs->st.st_size > fs->number)
+    return uvw__fs_fail(fs, EFBIG);
+  /* One byte more than the file has, so that its end shows in the same call. */
+  return grow(fs, (size_t)fs->st.st_size + 1);
+}
+
+/* A FIFO that never had a writer says "end of file" to read() but nothing to
+ * poll(); open() without O_NONBLOCK would have waited for the writer. */
+static bool awaits_first_writer(uvw_fs *fs) {
+  struct pollfd p = {.fd = fs->fd, .events = POLLIN};
+  return S_ISFIFO(fs->st.st_mode) && fs->length == 0 && poll(&p, 1, 0) == 0;
+}
+
+int uvw__fs_read(uvw_fs *fs) {
+  int step = -1;
+  if (fs->fd < 0)
+    step = read_start(fs);
+  while (step < 0) {
+    if (fs->length == fs->capacity) {
+      if (fs->capacity > SIZE_MAX / 4)
+        return uvw__fs_fail(fs, ENOMEM);
+      step = grow(fs, fs->capacity * 2);
+      continue;
+    }
+    if (awaits_first_writer(fs))
+      return ask(fs, UVW_ASK_READABLE);
+    size_t room = fs->capacity - fs->length;
+    if (room > CHUNK)
+      room = CHUNK;
+    ssize_t n = read(fs->fd, fs->buffer + fs->length, room);
+    if (n < 0) {
+      if (errno == EINTR)
+        continue;
+      if (errno == EAGAIN)
+        return ask(fs, UVW_ASK_READABLE);
+      return uvw__fs_fail(fs, errno);
+    }
+    fs->length += (size_t)n;
+    if (fs->number >= 0 && fs->length > (uint64_t)fs->number)
+      return uvw__fs_fail(fs, EFBIG);
+    /* The size was right and there was room for more: that was all of it.
+     * Files in /proc and /sys lie about their size and are read to the end. */
+    if (n == 0 || (S_ISREG(fs->st.st_mode) && fs->length == (uint64_t)fs->st.st_size &&
+                   (size_t)n < room)) {
+      close_fd(&fs->fd);
+      return uvw__fs_fail(fs, 0);
+    }
+    step = uvw__fs_pause(fs);
+  }
+  return step;
+}
+
+/* write_file, append_file ------------------------------------------------- */
+
+/* An atomic write goes to a new file beside the target, which replaces it at
+ * the end. fs->walk is that file's name, and NULL again once it has become
+ * the target; `real` is the target with symbolic links resolved. */
+typedef struct {
+  char *real;
+  char name[];
+} temporary;
+
+static int open_temporary(uvw_fs *fs) {
+  char *real = realpath(fs->path, NULL);
+  if (real == NULL) {
+    if (errno != ENOENT)
+      return errno;
+    real = strdup(fs->path);
+    if (real == NULL)
+      return ENOMEM;
+  }
+  struct stat st;
+  bool exists = stat(real, &st) == 0;
+  if (exists && S_ISDIR(st.st_mode)) {
+    free(real);
+    return EISDIR;
+  }
+  const char *slash = strrchr(real, '/');
+  size_t directory = slash != NULL ? (size_t)(slash - real) + 1 : 0;
+  size_t room = directory + 32;
+  temporary *t = malloc(sizeof(*t) + room);
+  if (t == NULL) {
+    free(real);
+    return ENOMEM;
+  }
+  t->real = real;
+  int error = EEXIST;
+  for (unsigned attempt = 0; attempt < 100 && error == EEXIST; attempt++) {
+    uint64_t random = 0;
+    error = -uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
+    if (error != 0)
+      break;
+    snprintf(t->name, room, "%.*s.%016llx.tmp", (int)directory, real, (unsigned long long)random);
+    fs->fd = open(t->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)fs->number);
+    error = fs->fd < 0 ? errno : 0;
+  }
+  if (error != 0) {
+    free(real);
+    free(t);
+    return error;
+  }
+  fs->walk = t;
+  if (exists && fchmod(fs->fd, st.st_mode & 07777) != 0)
+    return errno;
+  return 0;
+}
+
+static int write_start(uvw_fs *fs) {
+  if (fs->flags & UVW_FS_ATOMIC) {
+    int error = open_temporary(fs);
+    return error != 0 ? uvw__fs_fail(fs, error) : -1;
+  }
+  int how = fs->op == UVW_FS_APPEND ? O_APPEND : O_TRUNC;
+  fs->fd = open_nonblocking(fs->path, O_WRONLY | O_CREAT | how, (mode_t)fs->number);
+  if (fs->fd < 0) {
+    int error = errno;
+    /* A FIFO without reader. There is nothing to poll for, so try again. */
+    if (error == ENXIO && stat(fs->path, &fs->st) == 0 && S_ISFIFO(fs->st.st_mode))
+      return ask(fs, UVW_ASK_LATER);
+    return uvw__fs_fail(fs, error);
+  }
+  return -1;
+}
+
+/* The rename is safe against a crash only when the directory is synced too. */
+static int sync_directory(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *directory = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
+  if (directory == NULL)
+    return ENOMEM;
+  int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
+  if (fd < 0 || fsync(fd) != 0)
+    error = errno;
+  if (fd >= 0)
+    close(fd);
+  free(directory);
+  return error;
+}
+
+static int write_finish(uvw_fs *fs) {
+  temporary *t = fs->walk;
+  int error = 0;
+  if (fs->flags & UVW_FS_SYNC && fsync(fs->fd) != 0 && errno != EINVAL && errno != EROFS)
+    error = errno;
+  int close_error = close_fd(&fs->fd);
+  if (error == 0)
+    error = close_error;
+  if (t == NULL || error != 0)
+    return uvw__fs_fail(fs, error);
+  if (uvw_stopping(&fs->job))
+    return uvw__fs_fail(fs, ECANCELED);
+  if (rename(t->name, t->real) != 0)
+    return uvw__fs_fail(fs, errno);
+  if (fs->flags & UVW_FS_SYNC)
+    error = sync_directory(t->real);
+  free(t->real);
+  free(t);
+  fs->walk = NULL;
+  return uvw__fs_fail(fs, error);
+}
+
+int uvw__fs_write(uvw_fs *fs) {
+  int step = -1;
+  if (fs->fd < 0)
+    step = write_start(fs);
+  while (step < 0) {
+    if (fs->offset == fs->size)
+      return write_finish(fs);
+    size_t left = fs->size - fs->offset;
+    ssize_t n = write(fs->fd, fs->data + fs->offset, left < CHUNK ? left : CHUNK);
+    if (n < 0) {
+      if (errno == EINTR)
+        continue;
+      if (errno == EAGAIN)
+        return ask(fs, UVW_ASK_WRITABLE);
+      return uvw__fs_fail(fs, errno);
+    }
+    fs->offset += (size_t)n;
+    if (fs->offset < fs->size)
+      step = uvw__fs_pause(fs);
+  }
+  return step;
+}
+
+void uvw__fs_write_cleanup(uvw_fs *fs) {
+  temporary *t = fs->walk;
+  if (t == NULL)
+    return;
+  unlink(t->name);
+  free(t->real);
+  free(t);
+  fs->walk = NULL;
+}
+
+/* copy_file --------------------------------------------------------------- */
+
+typedef struct {
+  bool created;  /* the target is ours to remove again */
+  bool by_hand;  /* copy_file_range() cannot do this pair */
+  size_t filled; /* bytes in the buffer, of which `offset` are written */
+} copying;
+
+static int copy_fail(uvw_fs *fs, bool second, int error) {
+  fs->second_path = second;
+  return uvw__fs_fail(fs, error);
+}
+
+static int copy_start(uvw_fs *fs) {
+  copying *c = calloc(1, sizeof(*c));
+  if (c == NULL)
+    return uvw__fs_fail(fs, ENOMEM);
+  fs->walk = c;
+  struct stat target;
+  /* Asked before the open: a FIFO is refused, not read. */
+  if (stat(fs->path, &fs->st) == 0 && S_ISFIFO(fs->st.st_mode))
+    return copy_fail(fs, false, UVW_ESPECIAL);
+  fs->fd = open_nonblocking(fs->path, O_RDONLY, 0);
+  if (fs->fd < 0 || fstat(fs->fd, &fs->st) != 0)
+    return copy_fail(fs, false, errno);
+  if (S_ISDIR(fs->st.st_mode))
+    return copy_fail(fs, false, EISDIR);
+  if (stat(fs->path2, &target) == 0) {
+    if (target.st_dev == fs->st.st_dev && target.st_ino == fs->st.st_ino)
+      return copy_fail(fs, true, UVW_ESAMEFILE);
+    if (S_ISFIFO(target.st_mode))
+      return copy_fail(fs, true, UVW_ESPECIAL);
+  }
+  mode_t mode = fs->st.st_mode & 0777;
+  fs->fd2 = open_nonblocking(fs->path2, O_WRONLY | O_CREAT | O_EXCL, mode);
+  c->created = fs->fd2 >= 0;
+  if (fs->fd2 < 0 && errno == EEXIST && !(fs->flags & UVW_FS_EXCLUSIVE))
+    fs->fd2 = open_nonblocking(fs->path2, O_WRONLY | O_CREAT | O_TRUNC, mode);
+  if (fs->fd2 < 0)
+    return copy_fail(fs, true, errno);
+  /* Devices such as /dev/null refuse it, and some file systems have no modes. */
+  if (S_ISREG(fs->st.st_mode) && fchmod(fs->fd2, fs->st.st_mode & 07777) != 0 &&
+      errno != EPERM && errno != EINVAL && errno != ENOTSUP)
+    return copy_fail(fs, true, errno);
+  /* The kernel's copy trusts st_size, which /proc gives as zero. */
+  c->by_hand = !S_ISREG(fs->st.st_mode) || fs->st.st_size == 0;
+  return -1;
+}
+
+static int copy_by_hand(uvw_fs *fs, copying *c) {
+  if (fs->buffer == NULL) {
+    fs->capacity = COPY_BUFFER;
+    fs->buffer = uvw_buffer_get(&fs->capacity);
+    if (fs->buffer == NULL)
+      return copy_fail(fs, false, ENOMEM);
+  }
+  ssize_t n;
+  if (fs->offset == c->filled) {
+    n = read(fs->fd, fs->buffer, fs->capacity);
+    if (n == 0)
+      return UVW_DONE;
+    if (n < 0)
+      return errno == EINTR ? -1
+             : errno == EAGAIN ? ask(fs, UVW_ASK_READABLE)
+                               : copy_fail(fs, false, errno);
+    c->filled = (size_t)n;
+    fs->offset = 0;
+  }
+  n = write(fs->fd2, fs->buffer + fs->offset, c->filled - fs->offset);
+  if (n < 0)
+    return errno == EINTR ? -1
+           : errno == EAGAIN ? ask(fs, UVW_ASK_WRITABLE)
+                             : copy_fail(fs, true, errno);
+  fs->offset += (size_t)n;
+  return -1;
+}
+
+static int copy_in_kernel(uvw_fs *fs, copying *c) {
+#ifdef __linux__
+  ssize_t n = copy_file_range(fs->fd, NULL, fs->fd2, NULL, 4 * CHUNK, 0);
+  if (n > 0)
+    return -1;
+  if (n == 0)
+    return UVW_DONE;
+  if (errno == EINTR)
+    return -1;
+  if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP &&
+      errno != EPERM && errno != EBADF && errno != ETXTBSY)
+    return copy_fail(fs, true, errno);
+#else
+  (void)fs;
+#endif
+  c->by_hand = true;
+  return -1;
+}
+
+int uvw__fs_copy(uvw_fs *fs) {
+  int step = -1;
+  if (fs->fd2 < 0)
+    step = copy_start(fs);
+  copying *c = fs->walk;
+  while (step < 0) {
+    step = c->by_hand ? copy_by_hand(fs, c) : copy_in_kernel(fs, c);
+    if (step == UVW_DONE && fs->job.error == 0) {
+      close_fd(&fs->fd);
+      int error = close_fd(&fs->fd2);
+      c->created = c->created && error != 0;
+      return copy_fail(fs, true, error);
+    }
+    if (step < 0)
+      step = uvw__fs_pause(fs);
+  }
+  return step;
+}
+
+/* Half a copy is no copy. */
+void uvw__fs_copy_cleanup(uvw_fs *fs) {
+  copying *c = fs->walk;
+  if (c != NULL && c->created)
+    unlink(fs->path2);
+  free(c);
+  fs->walk = NULL;
+}

@@ -1,0 +1,114 @@
+/* What the engine's files share with each other and nobody else.
+ * uvw__ marks a name that stays inside the engine.
+ *
+ * Lock order: the caller's own lock (the GIL), then uvw__engine.mutex, then
+ * an owner's mutex or the buffers' mutex. Nobody takes the caller's lock while
+ * holding one of ours. */
+#ifndef UVW_INTERNAL_H
+#define UVW_INTERNAL_H
+
+#include "engine.h"
+
+enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
+
+/* Time in nanoseconds. */
+#define UVW__QUANTUM 1000000u     /* a pump's turn before it goes back to libuv */
+#define UVW__QUANTUM_JOBS 64      /* ... or that many jobs */
+#define UVW__BATCH 200000u        /* one hold of the caller's lock */
+#define UVW__LONG 30000u          /* a lane whose jobs run longer wants more pumps */
+#define UVW__MEAN_CEILING 1000000u /* one sleeper shall not colour a lane for long */
+#define UVW__SPIN 50000u          /* the longest wait for work without sleeping */
+#define UVW__WATCH 200000u        /* how soon an overrun is noticed */
+#define UVW__WATCH_IDLE 10        /* watches with nothing to do before giving up */
+
+enum { UVW__HIST_BUCKETS = 64 * 8 };
+
+typedef struct {
+  uint64_t count, sum, min, max;
+  uint32_t buckets[UVW__HIST_BUCKETS];
+} uvw__hist;
+
+void uvw__hist_add(uvw__hist *hist, uint64_t ns);
+void uvw__hist_read(const uvw__hist *hist, double *out);
+
+typedef struct {
+  char name[64];
+  unsigned limit; /* 0: the default */
+  int64_t max_queue;
+  bool io;
+  unsigned running;
+  size_t waiting;
+  uvw_job *head, *tail;
+  uint64_t mean_run;
+  uint64_t done, failed, cancelled, rejected, orphaned;
+  uvw__hist wait, run;
+} uvw__lane;
+
+typedef struct {
+  uv_mutex_t mutex;
+  uv_cond_t watch;   /* wakes the watching pump early */
+  uv_cond_t drained; /* no caller-locked job runs any more */
+  unsigned generation; /* counts forks */
+  bool started, size_known;
+  atomic_bool shutdown;
+  unsigned size;
+
+  uv_loop_t *carrier;
+  void *spare_pumps;
+
+  /* Pumps: queued or active; of those, not begun, spinning for work, watching
+   * for an overrun, and inside a job that is expected to be long. */
+  unsigned pumps, starting, spinning, watching, in_long;
+  unsigned running, running_limited, running_entered;
+  bool gate; /* somebody waits for the caller's lock */
+  atomic_uint submits;
+  uint64_t progress; /* steps ended */
+  uint64_t idle_since, mean_gap;
+
+  unsigned lane_count, cursor;
+  uvw__lane lanes[UVW_LANE_MAX];
+} uvw__engine_state;
+
+extern uvw__engine_state uvw__engine;
+
+/* lanes.c; all with the mutex held */
+unsigned uvw__lane_limit(const uvw__lane *lane);
+bool uvw__any_ready(void);
+uvw_job *uvw__pick(void (*entered)(void));
+void uvw__enqueue(uvw_job *job);
+void uvw__begin(uvw_job *job, uint64_t now);
+void uvw__end(uvw_job *job, int step, uint64_t ran);
+void uvw__lanes_init(void);
+void uvw__lanes_reset(void);
+
+/* pump.c; with the mutex held */
+void uvw__serve(void);
+void uvw__note_submit(uint64_t now);
+int uvw__carrier_start(void);
+void uvw__carrier_abandon(void);
+
+/* owner.c */
+bool uvw__owner_push(uvw_owner *owner, uvw_job *job);
+void uvw__bury(uvw_job *job);
+void uvw__graveyard_init(void);
+
+/* buffers.c */
+void uvw__buffers_init(void);
+void uvw__buffers_lock(void);
+void uvw__buffers_unlock(void);
+
+/* fs: steps of the ops that are more than one system call */
+int uvw__fs_read(uvw_fs *fs);
+int uvw__fs_write(uvw_fs *fs);
+int uvw__fs_copy(uvw_fs *fs);
+int uvw__fs_readdir(uvw_fs *fs);
+int uvw__fs_mkdir(uvw_fs *fs);
+int uvw__fs_rm(uvw_fs *fs);
+void uvw__fs_write_cleanup(uvw_fs *fs);
+void uvw__fs_copy_cleanup(uvw_fs *fs);
+void uvw__fs_readdir_cleanup(uvw_fs *fs);
+void uvw__fs_rm_cleanup(uvw_fs *fs);
+int uvw__fs_fail(uvw_fs *fs, int error);
+int uvw__fs_pause(uvw_fs *fs);
+
+#endif

@@ -1,0 +1,173 @@
+/* The pool as a whole: made at first use, its size, its end at exit, and what
+ * is left of it after fork(). */
+#include "internal.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define E uvw__engine
+
+static void before_fork(void) {
+  uv_mutex_lock(&E.mutex);
+  uvw__buffers_lock();
+}
+
+static void after_fork_in_parent(void) {
+  uvw__buffers_unlock();
+  uv_mutex_unlock(&E.mutex);
+}
+
+/* The child has this thread alone: no pump, no worker, and nobody who would
+ * finish the jobs. Jobs and owners of the parent are left as they are; owners
+ * know by their generation that they are stale. The forking thread took the
+ * mutexes, but a sanitizer and some systems hold that against the child, so
+ * they are made anew. */
+static void after_fork_in_child(void) {
+  uvw__buffers_init();
+  uvw__graveyard_init();
+  if (uv_mutex_init(&E.mutex) != 0 || uv_cond_init(&E.watch) != 0 || uv_cond_init(&E.drained) != 0)
+    abort();
+  E.generation++;
+  E.started = false;
+  E.pumps = E.starting = E.spinning = E.watching = E.in_long = 0;
+  E.running = E.running_limited = E.running_entered = 0;
+  E.gate = false;
+  uvw__carrier_abandon();
+  uvw__lanes_reset();
+}
+
+static int init_error;
+
+static void init(void) {
+  uvw__buffers_init();
+  uvw__graveyard_init();
+  atomic_init(&E.shutdown, false);
+  atomic_init(&E.submits, 0);
+  E.mean_gap = UVW__MEAN_CEILING;
+  if (uv_mutex_init(&E.mutex) != 0 || uv_cond_init(&E.watch) != 0 ||
+      uv_cond_init(&E.drained) != 0 ||
+      pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
+    init_error = UV_ENOMEM;
+    return;
+  }
+  uvw__lanes_init();
+}
+
+/* Before anything else; as often as one likes. */
+int uvw_engine_init(void) {
+  static uv_once_t once = UV_ONCE_INIT;
+  uv_once(&once, init);
+  return init_error;
+}
+
+unsigned uvw_generation(void) { return E.generation; }
+
+/* Start ------------------------------------------------------------------- */
+
+static unsigned thread_count(void) {
+  unsigned count = 0;
+  DIR *dir = opendir("/proc/self/task");
+  if (dir == NULL)
+    return 0;
+  for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+    count += entry->d_name[0] != '.';
+  closedir(dir);
+  return count;
+}
+
+static void no_work(uv_work_t *request) { (void)request; }
+static void no_work_done(uv_work_t *request, int status) {
+  (void)status;
+  free(request);
+}
+
+/* libuv reads UV_THREADPOOL_SIZE once, when its pool is first used; so that
+ * use is made here, with the variable set for as long as it takes. The first
+ * user may have been another library that shares libuv with us: then no
+ * thread is added, and the size is not ours to know. */
+int uvw_pool_start(unsigned size) {
+  int error = 0;
+  if (size < 1 || size > 1024)
+    return UV_EINVAL;
+  uv_mutex_lock(&E.mutex);
+  if (E.started)
+    goto out;
+  uv_work_t *request = malloc(sizeof(*request));
+  if (request == NULL) {
+    error = UV_ENOMEM;
+    goto out;
+  }
+  error = uvw__carrier_start();
+  if (error != 0) {
+    free(request);
+    goto out;
+  }
+  char number[16];
+  snprintf(number, sizeof(number), "%u", size);
+  const char *before = getenv("UV_THREADPOOL_SIZE");
+  char *saved = before != NULL ? strdup(before) : NULL;
+  unsigned threads = thread_count();
+  setenv("UV_THREADPOOL_SIZE", number, 1);
+  uv_queue_work(E.carrier, request, no_work, no_work_done);
+  if (saved != NULL)
+    setenv("UV_THREADPOOL_SIZE", saved, 1);
+  else
+    unsetenv("UV_THREADPOOL_SIZE");
+  free(saved);
+  E.size = size;
+  E.size_known = threads == 0 || thread_count() > threads;
+  E.started = true;
+out:
+  uv_mutex_unlock(&E.mutex);
+  return error;
+}
+
+int uvw_pool_started(void) {
+  uv_mutex_lock(&E.mutex);
+  int started = E.started;
+  uv_mutex_unlock(&E.mutex);
+  return started;
+}
+
+unsigned uvw_pool_size(void) {
+  uv_mutex_lock(&E.mutex);
+  unsigned size = E.size;
+  uv_mutex_unlock(&E.mutex);
+  return size;
+}
+
+int uvw_pool_size_known(void) {
+  uv_mutex_lock(&E.mutex);
+  int known = E.size_known;
+  uv_mutex_unlock(&E.mutex);
+  return known;
+}
+
+unsigned uvw_pool_busy(void) {
+  uv_mutex_lock(&E.mutex);
+  unsigned busy = E.running;
+  uv_mutex_unlock(&E.mutex);
+  return busy;
+}
+
+/* End --------------------------------------------------------------------- */
+
+/* Waiting jobs are dropped, their memory with the process. C jobs see the
+ * flag at their next chunk, and libuv's own destructor joins the workers; but
+ * callables must have left before the caller's interpreter goes away. */
+void uvw_pool_shutdown(void) {
+  uv_mutex_lock(&E.mutex);
+  atomic_store(&E.shutdown, true);
+  for (unsigned i = 0; i < E.lane_count; i++) {
+    uvw__lane *lane = &E.lanes[i];
+    lane->cancelled += lane->waiting;
+    lane->head = lane->tail = NULL;
+    lane->waiting = 0;
+  }
+  while (E.running_entered > 0)
+    uv_cond_wait(&E.drained, &E.mutex);
+  uv_mutex_unlock(&E.mutex);
+}

@@ -1,0 +1,297 @@
+/* Pumps: how waiting jobs get onto libuv's workers.
+ *
+ * A pump is one uv_queue_work item. It takes jobs off the lanes for a quantum
+ * and then goes back to the tail of libuv's queue, so that other users of
+ * libuv's pool in this process get their turn. Pumps belong to the carrier, a
+ * hidden uv_loop_t that is touched only with the engine's mutex held; so any
+ * thread may start one, and no loop of the user's is ever busy with ours.
+ *
+ * Few pumps are best for short jobs (every further one costs wake-ups), many
+ * for long ones. So nobody starts a pump per job: uvw__serve() is asked
+ * whenever a job could run, and starts one only if the pumps there are will
+ * not come for it soon. That judgement rests on the mean run time of the
+ * lanes, and can be wrong: then the watching pump, which sleeps while others
+ * work, sees that no step has ended for a while and takes part itself. */
+#include "internal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define E uvw__engine
+
+typedef struct pump {
+  uv_work_t request;
+  struct pump *next;
+  bool watching;
+} pump;
+
+static _Thread_local int current_lane = -1;
+static _Thread_local uint64_t slice_end; /* of the running job's share of time */
+
+int uvw_current_lane(void) { return current_lane; }
+
+/* Only if others wait: a lone job need not go round by its lane. */
+bool uvw_should_yield(uvw_job *job) {
+  (void)job;
+  if (uv_hrtime() < slice_end)
+    return false;
+  uv_mutex_lock(&E.mutex);
+  bool others = uvw__any_ready();
+  uv_mutex_unlock(&E.mutex);
+  slice_end = uv_hrtime() + UVW__QUANTUM;
+  return others;
+}
+
+static void name_this_thread(void) {
+  static _Thread_local bool named;
+  static atomic_uint count;
+  char name[16];
+  if (named)
+    return;
+  named = true;
+  snprintf(name, sizeof(name), "uvworks-%u", atomic_fetch_add(&count, 1) % 10000);
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), name);
+#elif defined(__APPLE__)
+  pthread_setname_np(name);
+#endif
+}
+
+/* The carrier ------------------------------------------------------------- */
+
+int uvw__carrier_start(void) {
+  uv_loop_t *loop = malloc(sizeof(*loop));
+  if (loop == NULL)
+    return UV_ENOMEM;
+  int error = uv_loop_init(loop);
+  if (error != 0) {
+    free(loop);
+    return error;
+  }
+  E.carrier = loop;
+  return 0;
+}
+
+/* In a forked child. uv_loop_close() would take the parent's descriptors out
+ * of an epoll set that both share, so the child only closes its numbers. */
+void uvw__carrier_abandon(void) {
+  uv_loop_t *loop = E.carrier;
+  if (loop == NULL)
+    return;
+  close(loop->backend_fd);
+  close(loop->async_io_watcher.fd);
+  if (loop->async_wfd >= 0 && loop->async_wfd != loop->async_io_watcher.fd)
+    close(loop->async_wfd);
+  close(loop->signal_pipefd[0]);
+  close(loop->signal_pipefd[1]);
+  E.carrier = NULL;
+  E.spare_pumps = NULL;
+}
+
+static void pump_done(uv_work_t *request, int status) {
+  (void)status;
+  pump *p = request->data;
+  p->next = E.spare_pumps;
+  E.spare_pumps = p;
+}
+
+static void run_pump(uv_work_t *request);
+
+static bool start_pump(bool watching) {
+  if (E.spare_pumps == NULL)
+    uv_run(E.carrier, UV_RUN_NOWAIT); /* reaps finished ones by pump_done() */
+  pump *p = E.spare_pumps;
+  if (p != NULL)
+    E.spare_pumps = p->next;
+  else if ((p = malloc(sizeof(*p))) == NULL)
+    return false; /* another pump will end, or the next submit will try again */
+  p->request.data = p;
+  p->watching = watching;
+  uv_queue_work(E.carrier, &p->request, run_pump, pump_done); /* fails on a NULL callback only */
+  E.pumps++;
+  E.starting++;
+  return true;
+}
+
+/* Who serves -------------------------------------------------------------- */
+
+/* Called when a job could run: sees to it that somebody will run it soon. */
+void uvw__serve(void) {
+  if (E.starting > 0 || E.spinning > 0)
+    return;
+  if (E.pumps - E.watching > E.in_long) {
+    /* A pump is in a short job and will be back. If it is not, the watch
+     * notices. */
+    if (E.watching == 0 && E.pumps < E.size)
+      start_pump(true);
+  } else if (E.watching > 0) {
+    uv_cond_signal(&E.watch);
+  } else if (E.pumps < E.size) {
+    start_pump(false);
+  }
+}
+
+/* How long it usually takes from running dry to the next submit tells whether
+ * spinning for it is worth while. */
+void uvw__note_submit(uint64_t now) {
+  if (now != 0)
+    atomic_fetch_add_explicit(&E.submits, 1, memory_order_relaxed);
+  if (E.idle_since == 0)
+    return;
+  int64_t gap = now > E.idle_since ? (int64_t)(now - E.idle_since) : 0;
+  if (gap > (int64_t)UVW__MEAN_CEILING)
+    gap = UVW__MEAN_CEILING;
+  E.mean_gap = (uint64_t)((int64_t)E.mean_gap + (gap - (int64_t)E.mean_gap) / 4);
+  E.idle_since = 0;
+}
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+/* True if something was submitted meanwhile. */
+static bool spin_for_work(void) {
+  if (E.idle_since == 0)
+    E.idle_since = uv_hrtime();
+  if (E.spinning > 0 || E.mean_gap > UVW__SPIN || E.pumps - E.watching > 1)
+    return false;
+  unsigned seen = atomic_load_explicit(&E.submits, memory_order_relaxed);
+  bool found = false;
+  E.spinning++;
+  uv_mutex_unlock(&E.mutex);
+  uint64_t until = uv_hrtime() + UVW__SPIN;
+  do {
+    for (int i = 0; i < 32 && !found; i++) {
+      relax();
+      found = atomic_load_explicit(&E.submits, memory_order_relaxed) != seen;
+    }
+  } while (!found && uv_hrtime() < until);
+  uv_mutex_lock(&E.mutex);
+  E.spinning--;
+  return found || uvw__any_ready();
+}
+
+/* Sleeps beside the working pumps. True: work waits and nobody ends anything,
+ * so take part. */
+static bool watch(void) {
+  unsigned idle = 0;
+  uint64_t end = uv_hrtime() + 50 * UVW__QUANTUM;
+  E.watching++;
+  while (idle < UVW__WATCH_IDLE && uv_hrtime() < end) {
+    uint64_t progress = E.progress;
+    bool called = uv_cond_timedwait(&E.watch, &E.mutex, UVW__WATCH) == 0;
+    if (!uvw__any_ready())
+      idle++;
+    else if (called || E.progress == progress) {
+      E.watching--;
+      return true;
+    } else
+      idle = 0;
+  }
+  E.watching--;
+  return uvw__any_ready();
+}
+
+/* A pump's turn ----------------------------------------------------------- */
+
+static void deliver(uvw_job *job) {
+  if (job != NULL && (job->owner == NULL || !uvw__owner_push(job->owner, job)))
+    uvw__bury(job);
+}
+
+static void run_pump(uv_work_t *request) {
+  pump *self = request->data;
+  const uvw_kind *held = NULL; /* the kind whose caller's lock we hold */
+  uint64_t held_since = 0, now = uv_hrtime();
+  uint64_t end = now + UVW__QUANTUM;
+  uvw_job *finished = NULL; /* accounted for, not yet delivered */
+
+  name_this_thread();
+  uv_mutex_lock(&E.mutex);
+  E.starting--;
+  if (self->watching && !watch())
+    goto out;
+  for (unsigned count = 0; count < UVW__QUANTUM_JOBS && now < end;) {
+    uvw_job *job = uvw__pick(held != NULL ? held->enter : NULL);
+    bool changes = held != NULL && (job == NULL || job->kind->enter != held->enter ||
+                                    now - held_since > UVW__BATCH);
+    if (job == NULL && held == NULL && finished == NULL) {
+      if (!spin_for_work())
+        break;
+      now = uv_hrtime();
+      end = now + UVW__QUANTUM;
+      continue;
+    }
+    bool is_long = false, enters = false;
+    uvw__lane *lane = NULL;
+    if (job != NULL) {
+      lane = &E.lanes[job->lane];
+      is_long = lane->mean_run > UVW__LONG;
+      enters = job->kind->enter != NULL && (held == NULL || changes);
+      uvw__begin(job, now);
+      E.in_long += is_long;
+      E.gate |= enters;
+      if (uvw__any_ready())
+        uvw__serve();
+    }
+    uv_mutex_unlock(&E.mutex);
+
+    deliver(finished);
+    finished = NULL;
+    if (changes) {
+      held->leave();
+      held = NULL;
+    }
+    if (job == NULL) {
+      uv_mutex_lock(&E.mutex);
+      continue;
+    }
+    if (enters) {
+      held = job->kind;
+      held->enter();
+      held_since = uv_hrtime();
+      uv_mutex_lock(&E.mutex);
+      E.gate = false;
+      if (uvw__any_ready())
+        uvw__serve();
+      uv_mutex_unlock(&E.mutex);
+    }
+
+    uint64_t begun = enters ? held_since : now;
+    current_lane = job->lane;
+    slice_end = begun + UVW__QUANTUM;
+    int step = job->kind->run(job);
+    current_lane = -1;
+    now = uv_hrtime();
+    count++;
+
+    uv_mutex_lock(&E.mutex);
+    E.in_long -= is_long;
+    uvw__end(job, step, now - begun);
+    if (step == UVW_AGAIN) {
+      job->queued_at = now;
+      uvw__enqueue(job);
+    } else {
+      finished = job;
+    }
+  }
+  if (held != NULL || finished != NULL) {
+    uv_mutex_unlock(&E.mutex);
+    deliver(finished);
+    if (held != NULL)
+      held->leave();
+    uv_mutex_lock(&E.mutex);
+  }
+out:
+  E.pumps--;
+  if (uvw__any_ready())
+    uvw__serve();
+  uv_mutex_unlock(&E.mutex);
+}

@@ -1,0 +1,130 @@
+"""The one path between a coroutine and a job of the engine.
+
+`await core.fs(...)` and `await core.call(...)` submit to the lanes and return
+a Job; the loop's Port resolves its future when the job has come back. Both are
+C (csrc/core) and keep the GIL. What is left for Python is here: how a port is
+attached to an event loop, how the pool starts and ends, and how a job waits
+for a descriptor that is not ready.
+
+Only this module, _native, pool and uv know of `lib` and `core`.
+"""
+
+import asyncio
+import atexit
+import os
+import shutil
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from ._native import core, lib
+from .errors import PoolSaturated
+
+#: The size asked for by pool.configure(), if any.
+configured_size: int | None = None
+
+_RETRY_DELAY = 0.01  # seconds between two tries to open a FIFO that nobody reads
+
+# Ports of loops that may have closed without letting go of their handles.
+_ports: WeakSet[Any] = WeakSet()
+
+
+def _attach(loop: asyncio.AbstractEventLoop) -> Any:
+    """Make the loop's port. From here on only the loop's reader handle owns it."""
+    for old in list(_ports):
+        if old.loop.is_closed():
+            old.close()
+    port = core.Port(loop)
+    loop.add_reader(port.fileno(), port.dispatch)
+    _ports.add(port)
+    return port
+
+
+def _park(loop: asyncio.AbstractEventLoop, job: Any, fd: int, what: str) -> Callable[[], object]:
+    """Resume the job when its descriptor is ready; returns what ends the wait."""
+    if what == "later":
+        return loop.call_later(_RETRY_DELAY, job.resume).cancel
+    add, remove = (
+        (loop.add_reader, loop.remove_reader) if what == "readable" else (loop.add_writer, loop.remove_writer)
+    )
+
+    def ready() -> None:
+        remove(fd)
+        job.resume()
+
+    add(fd, ready)
+    return lambda: remove(fd)
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use: its affinity, and the quota of its cgroups, rounded up."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, ceil(min(cpus, _cgroup_quota())))
+
+
+def _cgroup_quota() -> float:
+    """The smallest CPU quota of the process's cgroup and those above it; infinity without any."""
+    quota = float("inf")
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return quota
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = Path("/sys/fs/cgroup") if not controllers else Path("/sys/fs/cgroup/cpu")
+        here = root / group.lstrip("/")
+        for directory in (here, *here.parents):
+            if not directory.is_relative_to(root):
+                break
+            quota = min(quota, _quota_of(directory))
+    return quota
+
+
+def _quota_of(directory: Path) -> float:
+    try:
+        if (v2 := directory / "cpu.max").exists():
+            limit, period = v2.read_text().split()
+        else:
+            limit = (directory / "cpu.cfs_quota_us").read_text()
+            period = (directory / "cpu.cfs_period_us").read_text()
+        return float("inf") if limit.strip() in ("max", "-1") else int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return float("inf")
+
+
+def pool_size() -> int:
+    """The size the pool has or will have."""
+    if lib.uvw_pool_started():
+        return int(lib.uvw_pool_size())
+    if configured_size is not None:
+        return configured_size
+    try:
+        size = int(os.environ["UV_THREADPOOL_SIZE"])
+    except (KeyError, ValueError):
+        return max(4, usable_cpus())
+    return min(max(size, 1), 1024)
+
+
+def start() -> None:
+    """Start the pool if it is not running."""
+    error = lib.uvw_pool_start(pool_size())
+    if error:
+        raise OSError(-error, os.strerror(-error))
+
+
+core.setup(
+    attach=_attach,
+    start=start,
+    park=_park,
+    saturated=PoolSaturated,
+    same_file=shutil.SameFileError,
+    special_file=shutil.SpecialFileError,
+    get_running_loop=asyncio.get_running_loop,
+)
+# Before finalization: later a running callable would vanish in the middle of
+# a function, or hang the exit.
+atexit.register(lib.uvw_pool_shutdown)

@@ -1,0 +1,106 @@
+"""What works on a name rather than on contents: metadata and links."""
+
+import os
+import time
+from math import isfinite
+from operator import index
+
+from .._engine import core
+from ._types import StrPath, checked_mode
+
+_fs = core.fs
+_NS = 1_000_000_000
+
+
+async def access(path: StrPath, mode: int = os.F_OK) -> None:
+    """Check that the path may be accessed as `mode` says (os.F_OK, R_OK, W_OK, X_OK, combined by ``|``).
+
+    Returns None, or raises the OSError that tells why not. Node's fs.access.
+    """
+    if not 0 <= index(mode) <= 7:
+        raise ValueError(f"mode must combine os.F_OK, R_OK, W_OK and X_OK, got {mode}")
+    await _fs(core.ACCESS, path, None, None, 0, mode)
+
+
+async def chmod(path: StrPath, mode: int) -> None:
+    """Set the permission bits of the path; symbolic links are followed. Node's fs.chmod."""
+    await _fs(core.CHMOD, path, None, None, 0, checked_mode(mode))
+
+
+async def exists(path: StrPath) -> bool:
+    """Whether the path leads to something; a broken symbolic link does not. os.path.exists."""
+    try:
+        await _fs(core.ACCESS, path, None, None, 0, os.F_OK)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+async def lstat(path: StrPath) -> os.stat_result:
+    """Like stat(), but a symbolic link itself is looked at. Node's fs.lstat."""
+    result: os.stat_result = await _fs(core.LSTAT, path)
+    return result
+
+
+async def readlink(path: StrPath) -> str | bytes:
+    """What the symbolic link holds. Node's fs.readlink."""
+    result: str | bytes = await _fs(core.READLINK, path)
+    return result
+
+
+async def realpath(path: StrPath) -> str | bytes:
+    """The absolute path without symbolic links; all of it must exist. Node's fs.realpath, realpath(3)."""
+    result: str | bytes = await _fs(core.REALPATH, path)
+    return result
+
+
+async def rename(src: StrPath, dst: StrPath) -> None:
+    """Rename; a file at `dst` is replaced in one step. Node's fs.rename, rename(2)."""
+    await _fs(core.RENAME, src, dst)
+
+
+async def stat(path: StrPath) -> os.stat_result:
+    """What the system knows of the path: an os.stat_result, nanoseconds included. Node's fs.stat."""
+    result: os.stat_result = await _fs(core.STAT, path)
+    return result
+
+
+async def symlink(target: StrPath, path: StrPath) -> None:
+    """Make a symbolic link at `path` that holds `target`. Node's fs.symlink."""
+    await _fs(core.SYMLINK, target, path)
+
+
+async def unlink(path: StrPath) -> None:
+    """Remove a name that is not a directory. Node's fs.unlink."""
+    await _fs(core.UNLINK, path)
+
+
+def _nanoseconds(name: str, seconds: float) -> int:
+    if isinstance(seconds, float):
+        if not isfinite(seconds):
+            raise ValueError(f"{name} must be finite, got {seconds}")
+        whole, fraction = divmod(seconds, 1)
+        return int(whole) * _NS + int(fraction * _NS)
+    return index(seconds) * _NS
+
+
+async def utimes(
+    path: StrPath, atime: float | None = None, mtime: float | None = None, *, ns: tuple[int, int] | None = None
+) -> None:
+    """Set the times of last access and modification; symbolic links are followed.
+
+    `atime` and `mtime` are seconds since the epoch, or ``ns=(atime, mtime)``
+    gives nanoseconds exactly; with neither both are set to now. Node's
+    fs.utimes, os.utime.
+    """
+    if ns is not None:
+        if atime is not None or mtime is not None:
+            raise ValueError("ns: give either seconds or nanoseconds, not both")
+        atime_ns, mtime_ns = map(index, ns)
+    elif atime is None and mtime is None:
+        atime_ns = mtime_ns = time.time_ns()
+    elif atime is None or mtime is None:
+        raise ValueError(f"{'atime' if atime is None else 'mtime'}: give both times or none")
+    else:
+        atime_ns, mtime_ns = _nanoseconds("atime", atime), _nanoseconds("mtime", mtime)
+    await _fs(core.UTIMES, path, None, None, 0, atime_ns, mtime_ns)
