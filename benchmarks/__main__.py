@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="*", help="which ones (default: all)")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--quick", action="store_true", help="a look in under a minute, not for quoting")
-    parser.add_argument("--rounds", type=int, help="measured rounds a cell (default 5; make it odd)")
+    parser.add_argument("--rounds", type=int, help="rounds of the scenarios that compare rates")
     parser.add_argument("--cell", action="append", default=[], metavar="TEXT", help="only cells named like that")
     parser.add_argument("--peer", action="append", default=[], metavar="TEXT", help="only peers named like that")
     parser.add_argument("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
@@ -64,11 +64,10 @@ def main() -> int:
         print(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     mode = "quick" if args.quick else "full"
-    rounds = args.rounds or (3 if args.quick else 5)
     facts = machine.describe(args.dir or Path(tempfile.gettempdir()))
     print("\n".join(f"{name:12} {fact}" for name, fact in facts.items()))
-    print(f"{'rounds':12} {rounds}, interleaved; a ratio is the median of the rounds' ratios; pool {POOL_SIZE} for all")
-    document: dict[str, Any] = {"machine": facts, "mode": mode, "rounds": rounds, "pool": POOL_SIZE, "scenarios": {}}
+    print(f"{'how':12} {mode}; rounds interleaved; a ratio is the median of the rounds' ratios; all pools {POOL_SIZE}")
+    document: dict[str, Any] = {"machine": facts, "mode": mode, "pool": POOL_SIZE, "scenarios": {}}
     failed = False
     told: dict[str, dict[str, Any]] = {}
     begin = time.monotonic()
@@ -76,11 +75,10 @@ def main() -> int:
         scenario = known[name]
         cells = [cell for cell in scenario.cells if mode in cell.modes and named(cell.name, args.cell)]
         peers = [peer for peer in scenario.peers if named(peer.name, args.peer)]
-        print(f"\n== {name} ==", flush=True)
+        rounds = scenario.rounds[mode] if scenario.metrics else args.rounds or scenario.rounds[mode]
+        print(f"\n== {name}, {rounds} rounds ==", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"benchmarks-{name}-", dir=scratch_for(scenario, args.dir)) as scratch:
-            results = runner.run(
-                scenario, cells, peers, scenario.rounds or rounds, scenario.seconds[mode], Path(scratch), _progress
-            )
+            results = runner.run(scenario, cells, peers, rounds, scenario.seconds[mode], Path(scratch), _progress)
         _progress("")
         told |= results.versions
         failed = failed or bool(results.failures)

@@ -16,7 +16,13 @@ from benchmarks.peers import (
 SIZES = {"1 KiB": 1024, "64 KiB": 64 * 1024, "1 MiB": 1024 * 1024}
 
 CELLS = [
-    Cell(f"{name} x {in_flight}", {"operation": "read_file", "in_flight": in_flight}, files=64, size=size)
+    Cell(
+        f"{name} x {in_flight}",
+        {"operation": "read_file", "in_flight": in_flight},
+        files=64,
+        size=size,
+        modes=("full", "quick") if in_flight == 16 or name == "1 KiB" else ("full",),
+    )
     for name, size in SIZES.items()
     for in_flight in (1, 16, 128)
 ]

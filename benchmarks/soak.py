@@ -24,6 +24,6 @@ SCENARIO = Scenario(
         for peer in (UVWORKS_ASYNCIO, UVWORKS_UVLOOP)
         for metric, at_most in (("RSS KiB +", RSS_NOISE_KIB), ("fds +", 0), ("threads +", 0))
     ],
-    rounds=1,
+    rounds={"full": 1, "quick": 1},
     timeout=900.0,
 )

@@ -72,5 +72,5 @@ class Scenario:
     limits: Sequence[Limit] = ()
     on_tmpfs: bool = False
     seconds: Mapping[str, float] = field(default_factory=lambda: {"full": 0.4, "quick": 0.06})  # length of one round
-    rounds: int | None = None  # fixed where more rounds would say nothing new
+    rounds: Mapping[str, int] = field(default_factory=lambda: {"full": 5, "quick": 3})  # odd: a median is then a round
     timeout: float = 120.0  # seconds a peer may take for one request

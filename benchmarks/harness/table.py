@@ -16,6 +16,7 @@ from benchmarks.harness.scenario import Ratio, Scenario
 
 # What a ratio may fall under another ratio before it counts: two medians of the same thing differ by this much.
 TOLERANCE = 0.9
+WIDTH = 140
 
 
 def rates(results: Results, cell: str, peer: str) -> list[float]:
@@ -156,8 +157,9 @@ def _verdicts(scenario: Scenario, results: Results) -> list[str]:
             f"  MISSED  {verdict['cell']}: {verdict['what']} is {_ratio(verdict['value'])}, wanted {sign} "
             f"{_ratio(verdict['target'])} (rounds {_ratio(min(verdict['rounds']))} to {_ratio(max(verdict['rounds']))})"
         )
-    for verdict in losses:
-        lines.append(f"  LOSS    {verdict['cell']}: {verdict['what']} is {_ratio(verdict['value'])}")
+    for what in dict.fromkeys(verdict["what"] for verdict in losses):
+        cells = [f"{loss['cell']} {_ratio(loss['value'])}" for loss in losses if loss["what"] == what]
+        lines.append(f"  LOSS    {what}: {', '.join(cells)}")
     return lines
 
 
@@ -171,7 +173,14 @@ def _ratio(value: float) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side; those that do not fit into WIDTH go into a second table below, with the names again."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    fitting = 1
+    while fitting < len(widths) and sum(widths[: fitting + 1]) + 2 * fitting <= WIDTH:
+        fitting += 1
+    if 1 < fitting < len(widths):
+        first, rest = [row[:fitting] for row in rows], [[row[0], *row[fitting:]] for row in rows]
+        return [*_aligned(first), "", *_aligned(rest)]
     return [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
