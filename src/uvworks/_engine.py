@@ -22,6 +22,8 @@ from weakref import WeakSet
 from ._native import core, lib
 from .errors import PoolSaturated
 
+__all__ = ["configured_size", "core", "pool_size", "start", "usable_cpus"]
+
 #: The size asked for by pool.configure(), if any.
 configured_size: int | None = None
 
@@ -46,9 +48,7 @@ def _park(loop: asyncio.AbstractEventLoop, job: Any, fd: int, what: str) -> Call
     """Resume the job when its descriptor is ready; returns what ends the wait."""
     if what == "later":
         return loop.call_later(_RETRY_DELAY, job.resume).cancel
-    add, remove = (
-        (loop.add_reader, loop.remove_reader) if what == "readable" else (loop.add_writer, loop.remove_writer)
-    )
+    add, remove = (loop.add_reader, loop.remove_reader) if what == "readable" else (loop.add_writer, loop.remove_writer)
 
     def ready() -> None:
         remove(fd)

@@ -9,12 +9,20 @@ import sys
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _uv
 
+__all__ = ["core", "ffi", "lib", "text"]
+
 ffi = _uv.ffi
 lib = _uv.lib
+
+
+def text(pointer: Any) -> str:
+    """A C string as str."""
+    value: bytes = ffi.string(pointer)
+    return value.decode()
 
 
 def _load_core() -> ModuleType:

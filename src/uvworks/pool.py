@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from . import _engine
 from ._engine import core
-from ._native import ffi, lib
+from ._native import ffi, lib, text
 
 __all__ = [
     "Executor",
@@ -39,7 +39,11 @@ _MAX_SIZE = 1024  # libuv's own bound
 
 
 async def submit(
-    func: Callable[..., _T], *args: Any, lane: str = "python", timeout: float | None = None, **kwargs: Any
+    func: Callable[..., _T],
+    *args: Any,
+    lane: str = "python",
+    timeout: float | None = None,  # noqa: ASYNC109 - part of what is asked of the job, as in Executor.map
+    **kwargs: Any,
 ) -> _T:
     """Run ``func(*args, **kwargs)`` on a worker and return what it returns.
 
@@ -238,7 +242,7 @@ def configure(*, size: int | None = None, lanes: Mapping[str, LaneOptions] | Non
     for name, limit, bound in wanted:
         number = lib.uvw_lane_open(name.encode(), limit or 0, -1)
         if number < 0:
-            raise RuntimeError(f"cannot make lane {name!r}: {ffi.string(lib.uv_strerror(number)).decode()}")
+            raise RuntimeError(f"cannot make lane {name!r}: {text(lib.uv_strerror(number))}")
         if limit is not None:
             lib.uvw_lane_set_limit(number, limit)
         if bound is not None:
@@ -295,16 +299,24 @@ class PoolStatistics:
 def _lane_statistics(number: int) -> LaneStatistics:
     values = ffi.new("double[]", lib.UVW_STAT_COUNT)
     lib.uvw_lane_statistics(number, values)
-    limit, max_queue, *counts = (int(value) for value in values[0 : lib.UVW_STAT_WAIT_COUNT])
+
+    def count(position: int) -> int:
+        return int(values[position])
 
     def timing(first: int) -> Timing:
-        count, *seconds = values[first : first + 6]
-        return Timing(int(count), *seconds)
+        return Timing(count(first), *values[first + 1 : first + 6])
 
+    max_queue = count(lib.UVW_STAT_MAX_QUEUE)
     return LaneStatistics(
-        limit or _engine.pool_size(),
-        None if max_queue < 0 else max_queue,
-        *counts,
+        limit=count(lib.UVW_STAT_LIMIT) or _engine.pool_size(),
+        max_queue=None if max_queue < 0 else max_queue,
+        waiting=count(lib.UVW_STAT_WAITING),
+        running=count(lib.UVW_STAT_RUNNING),
+        done=count(lib.UVW_STAT_DONE),
+        failed=count(lib.UVW_STAT_FAILED),
+        cancelled=count(lib.UVW_STAT_CANCELLED),
+        rejected=count(lib.UVW_STAT_REJECTED),
+        orphaned=count(lib.UVW_STAT_ORPHANED),
         wait=timing(lib.UVW_STAT_WAIT_COUNT),
         run=timing(lib.UVW_STAT_RUN_COUNT),
     )
@@ -312,7 +324,7 @@ def _lane_statistics(number: int) -> LaneStatistics:
 
 def statistics() -> PoolStatistics:
     """What the pool and each of its lanes are doing and have done."""
-    names = [ffi.string(lib.uvw_lane_name(number)).decode() for number in range(lib.uvw_lane_count())]
+    names = [text(lib.uvw_lane_name(number)) for number in range(lib.uvw_lane_count())]
     return PoolStatistics(
         size=_engine.pool_size(),
         size_known=bool(lib.uvw_pool_size_known()) or not lib.uvw_pool_started(),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from ._native import core, ffi, lib
+from ._native import core, ffi, lib, text
 
 __all__ = ["RUN_DEFAULT", "RUN_NOWAIT", "RUN_ONCE", "Loop", "Work", "version"]
 
@@ -23,11 +23,10 @@ RUN_NOWAIT = 2
 
 def version() -> str:
     """The version of the libuv that is linked in, such as "1.44.2"."""
-    text: bytes = ffi.string(lib.uv_version_string())
-    return text.decode()
+    return text(lib.uv_version_string())
 
 
-@ffi.def_extern()
+@ffi.def_extern()  # type: ignore[untyped-decorator]
 def uvw_on_turn(data: Any) -> None:
     """The one hook: the engine calls it between the phases of a loop."""
     ffi.from_handle(data)._turn()
@@ -70,7 +69,7 @@ class Loop:
         out = ffi.new("uvw_loop **")
         error = lib.uvw_loop_new(out, lib.uvw_on_turn, self._handle)
         if error:
-            raise OSError(-error, ffi.string(lib.uv_strerror(error)).decode())
+            raise OSError(-error, text(lib.uv_strerror(error)))
         self._loop: Any = out[0]
         self._port = core.Port(owner=int(ffi.cast("uintptr_t", lib.uvw_loop_owner(self._loop))))
         self._cancelled: list[Work] = []

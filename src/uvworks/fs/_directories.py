@@ -83,10 +83,11 @@ async def readdir(path: StrPath = ".", *, with_file_types: Literal[False] = Fals
 async def readdir(path: StrPath = ".", *, with_file_types: Literal[True]) -> list[Dirent]: ...
 @overload
 async def readdir(path: StrPath = ".", *, with_file_types: bool) -> list[str] | list[bytes] | list[Dirent]: ...
-async def readdir(
-    path: StrPath = ".", *, with_file_types: bool = False
-) -> list[str] | list[bytes] | list[Dirent]:
-    """The names in a directory, in the system's order, without "." and ".."; or a Dirent for each. Node's fs.readdir."""
+async def readdir(path: StrPath = ".", *, with_file_types: bool = False) -> list[str] | list[bytes] | list[Dirent]:
+    """The names in a directory, in the system's order and without "." and "..", or a Dirent for each.
+
+    Node's fs.readdir.
+    """
     if with_file_types:
         entries: list[Dirent] = await _fs(core.READDIR, path, None, None, core.TYPES, 0, 0, Dirent)
         return entries
