@@ -67,7 +67,7 @@ def main() -> int:
     facts = machine.describe(args.dir or Path(tempfile.gettempdir()))
     print("\n".join(f"{name:12} {fact}" for name, fact in facts.items()))
     print(f"{'how':12} {mode}; rounds interleaved; a ratio is the median of the rounds' ratios; all pools {POOL_SIZE}")
-    document: dict[str, Any] = {"machine": facts, "mode": mode, "pool": POOL_SIZE, "scenarios": {}}
+    document: dict[str, Any] = {"machine": facts, "mode": mode, "rounds": 0, "pool": POOL_SIZE, "scenarios": {}}
     failed = False
     told: dict[str, dict[str, Any]] = {}
     begin = time.monotonic()
@@ -76,6 +76,7 @@ def main() -> int:
         cells = [cell for cell in scenario.cells if mode in cell.modes and named(cell.name, args.cell)]
         peers = [peer for peer in scenario.peers if named(peer.name, args.peer)]
         rounds = scenario.rounds[mode] if scenario.metrics else args.rounds or scenario.rounds[mode]
+        document["rounds"] = max(rounds, document["rounds"])
         print(f"\n== {name}, {rounds} rounds ==", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"benchmarks-{name}-", dir=scratch_for(scenario, args.dir)) as scratch:
             results = runner.run(scenario, cells, peers, rounds, scenario.seconds[mode], Path(scratch), _progress)
