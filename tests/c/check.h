@@ -1,0 +1,38 @@
+/* The little that the engine's own tests need: an assertion that tells where,
+ * and an event loop of the simplest kind around an owner. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine.h"
+
+#define CHECK(condition)                                                              \
+  do {                                                                                \
+    if (!(condition)) {                                                               \
+      fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition);        \
+      abort();                                                                        \
+    }                                                                                 \
+  } while (0)
+
+/* Waits for completions and takes them; aborts after ten seconds without any. */
+static inline uvw_job *wait_and_take(uvw_owner *owner) {
+  for (;;) {
+    struct pollfd p = {.fd = uvw_owner_fd(owner), .events = POLLIN};
+    CHECK(poll(&p, 1, 10000) == 1);
+    uvw_job *list = uvw_owner_take(owner);
+    if (list != NULL)
+      return list;
+  }
+}
+
+#define RUN(test)                   \
+  do {                              \
+    fprintf(stderr, #test " ... "); \
+    test();                         \
+    fprintf(stderr, "ok\n");        \
+  } while (0)
+
+#endif
