@@ -1,0 +1,127 @@
+"""The harness of the suite: it runs the same test body on several event loops and fails whatever leaks.
+
+Rules it keeps:
+- `async def` tests need no plugin. Each runs once per loop in LOOPS; a plain test gets the same by asking for `run`.
+- After every test the file descriptors and threads are those from before it, no task is left, nothing reached a loop's
+  exception handler, and the pool is idle. Unraisable exceptions are warnings to pytest, and warnings are errors here.
+- What the engine makes once per process is made before the first snapshot (`engine_started`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import uvloop
+
+from uvworks import fs, pool
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+}
+# The same examples on every run, and nothing written beside the sources.
+hypothesis.settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> None:
+    if inspect.iscoroutinefunction(obj) and collector.istestfunction(obj, name):
+        pytest.mark.usefixtures("run")(obj)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    pyfuncitem.funcargs["run"](pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    return request.param
+
+
+@pytest.fixture
+def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Run]:
+    """Runs coroutines on one loop that lives as long as the test, and looks for what they left behind."""
+    unhandled: list[dict[str, Any]] = []
+
+    async def watched(body: Coroutine[Any, Any, Any]) -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+        result = await body
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks left running: {left}"
+        return result
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        yield lambda body: runner.run(watched(body))
+    gc.collect()
+    assert not unhandled, f"reached the loop's exception handler: {unhandled}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_started() -> None:
+    for factory in LOOPS.values():  # uvloop keeps a pipe of its own for the whole process, too
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(fs.stat("/"))
+            runner.run(pool.submit(int))
+    gc.collect()
+    gc.freeze()  # the modules loaded so far need no second look: gc.collect() after each test stays cheap
+
+
+def open_files() -> set[tuple[str, str]]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add((fd, os.readlink(f"/proc/self/fd/{fd}")))
+        except FileNotFoundError:  # the descriptor of this very listing
+            pass
+    return found
+
+
+def threads() -> set[tuple[str, str]]:
+    found = set()
+    for tid in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{tid}/comm") as file:
+                found.add((tid, file.read().strip()))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(engine_started: None) -> Iterator[None]:
+    files_before, threads_before = open_files(), {tid for tid, _ in threads()}
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while True:
+        busy = pool.statistics().busy
+        files = open_files() - files_before
+        new_threads = {entry for entry in threads() if entry[0] not in threads_before}
+        if not (busy or files or new_threads):
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: {busy} busy workers, files {sorted(files)}, threads {sorted(new_threads)}")
+        time.sleep(0.005)
