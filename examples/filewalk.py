@@ -187,7 +187,7 @@ async def main() -> None:
     parser.add_argument("top", nargs="?", default=sysconfig.get_path("stdlib"), help="the tree to read")
     parser.add_argument("--files", type=int, help="stop after this many files")
     parser.add_argument("--in-flight", type=int, default=64, help="files at a time (default 64)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of the comparison (default 5)")
+    parser.add_argument("--rounds", type=int, default=9, help="counted rounds of the comparison (default 9)")
     arguments = parser.parse_args()
 
     paths = (await walk(arguments.top))[: arguments.files]

@@ -16,4 +16,4 @@ UVWORKS_SANITIZE=address,undefined "$venv/bin/python" -m pip install -q --no-bui
 make -C tests/c asan tsan
 env LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
-    "$venv/bin/python" -m pytest -p no:cacheprovider "$@"
+    "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys "$@"
