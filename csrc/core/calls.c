@@ -54,16 +54,17 @@ static PyObject *call_in_context(Job *self) {
     Py_CLEAR(result);
   if (raised != NULL) {
     PyErr_Clear();
-    PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+    raise_again(raised);
     Py_DECREF(raised);
   }
   return result;
 }
 
+/* The outcome waits in value and exception; shape_call() gives it on. */
 static int run(uvw_job *job) {
   Job *self = job->token;
-  self->result = call_in_context(self);
-  if (self->result == NULL) {
+  self->value = call_in_context(self);
+  if (self->value == NULL) {
     self->exception = take_exception();
     job->error = UVW_EFAILED;
   }
@@ -76,21 +77,23 @@ static int run(uvw_job *job) {
  * itself sets the future. */
 static int run_for_executor(uvw_job *job) {
   Job *self = job->token;
-  PyObject *future = self->future, *answer;
-  answer = PyObject_CallMethod(future, "set_running_or_notify_cancel", NULL);
+  PyObject *answer = PyObject_CallMethod(self->target, "set_running_or_notify_cancel", NULL);
   if (answer == Py_True) {
     run(job);
-    if (self->result != NULL)
-      Py_XSETREF(answer, PyObject_CallMethod(future, "set_result", "O", self->result));
+    if (self->value != NULL)
+      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_result", "O", self->value));
     else
-      Py_XSETREF(answer, PyObject_CallMethod(future, "set_exception", "O", self->exception));
+      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_exception", "O", self->exception));
   } else {
     clear_call(self);
     job->error = ECANCELED;
   }
   if (answer == NULL)
-    PyErr_WriteUnraisable(future);
+    PyErr_WriteUnraisable(self->target);
   Py_XDECREF(answer);
+  Py_CLEAR(self->value);
+  Py_CLEAR(self->exception);
+  Py_CLEAR(self->target);
   job->token = NULL;
   job_release(self);
   return UVW_DONE;
@@ -102,29 +105,40 @@ static const uvw_kind call_kind = {"call", run, destroy, enter, leave};
 static const uvw_kind executor_kind = {"executor", run_for_executor, destroy, enter, leave};
 
 static PyObject *shape_call(Job *self, uvw_job *job) {
-  PyObject *result = NULL;
-  if (job->error == 0) {
-    result = self->result;
-    self->result = NULL;
-  } else {
-    PyErr_SetObject((PyObject *)Py_TYPE(self->exception), self->exception);
-  }
-  return result;
+  PyObject *value = self->value, *exception = self->exception;
+  self->value = self->exception = NULL;
+  if (job->error != 0 && exception != NULL)
+    raise_again(exception);
+  Py_XDECREF(exception);
+  return value;
 }
 
+/* Mostly the same string object as last time. */
 static int lane_index(PyObject *name) {
+  static PyObject *last_name;
+  static int last_lane;
+  if (name == last_name)
+    return last_lane;
+  if (!PyUnicode_CheckExact(name)) {
+    PyErr_Format(PyExc_TypeError, "lane: expected a str, got %R", name);
+    return -1;
+  }
   const char *text = PyUnicode_AsUTF8(name);
   if (text == NULL)
     return -1;
   int lane = uvw_lane_find(text);
-  if (lane < 0)
+  if (lane < 0) {
     PyErr_Format(PyExc_ValueError, "lane: unknown lane %R", name);
+    return -1;
+  }
+  Py_XSETREF(last_name, Py_NewRef(name));
+  last_lane = lane;
   return lane;
 }
 
 /* Makes the job of lane `args[0]` and callable `args[1]` with the rest as its
  * arguments. */
-static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *future, bool in_context,
+static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target, bool in_context,
                              PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   int lane = lane_index(args[0]);
   if (lane < 0)
@@ -133,7 +147,7 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *future,
     PyErr_Format(PyExc_TypeError, "func: expected a callable, got %R", args[1]);
     return NULL;
   }
-  Job *job = job_new(port, future);
+  Job *job = job_new(port, target);
   if (job == NULL)
     return NULL;
   Py_ssize_t count = nargs - 1 + (kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0);
@@ -145,7 +159,6 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *future,
     if (!PyErr_Occurred())
       PyErr_NoMemory();
     PyMem_RawFree(engine_job);
-    job->port = NULL;
     Py_DECREF(job);
     return NULL;
   }
@@ -188,12 +201,7 @@ PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
   Port *port = port_of_running_loop();
   if (port == NULL)
     return NULL;
-  PyObject *future = PyObject_CallNoArgs(port->new_future);
-  if (future == NULL)
-    return NULL;
-  PyObject *job = submit_call(&call_kind, port, future, true, args, nargs, kwnames);
-  Py_DECREF(future);
-  return job;
+  return submit_call(&call_kind, port, NULL, true, args, nargs, kwnames);
 }
 
 /* call_executor(future, lane, func, *args, **kwargs) */

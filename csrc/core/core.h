@@ -22,34 +22,41 @@ typedef struct Job Job;
 struct Port {
   PyObject_HEAD
   uvw_owner *owner;
-  PyObject *loop;      /* asyncio's loop, or NULL for the bare loop */
-  PyObject *new_future; /* loop.create_future */
+  PyObject *loop; /* asyncio's loop, or NULL for the bare loop */
   Job *pending;
   Port *next, *prev;   /* all ports */
   bool closed;
   PyObject *weakrefs;
 };
 
+typedef enum { JOB_PENDING, JOB_DONE, JOB_CANCELLED } JobState;
+
 struct Job {
   PyObject_HEAD
-  Port *port; /* borrowed; NULL once the port is gone or the job detached */
+  Port *port;      /* borrowed; NULL once the port is gone or the job detached */
   Job *next, *prev; /* in port->pending */
-  uvw_job *job; /* NULL when the engine's job has ended */
+  uvw_job *job;    /* NULL when the engine's job has ended */
   PyObject *(*shape)(Job *self, uvw_job *job); /* the result, or an exception */
-  PyObject *future;   /* awaited; or the callback of the bare loop */
-  PyObject *parked;   /* while waiting for a descriptor: undoes that */
-  bool cancelled, sent, as_bytes;
-  /* fs */
+  bool abandoned;  /* nobody waits: the engine's job was told to stop */
+  PyObject *parked; /* while waiting for a descriptor: undoes that */
+  /* As a future of the loop: */
+  PyObject *loop;
+  PyObject *callback, *callback_context;
+  PyObject *value, *exception, *cancel_message;
+  JobState state;
+  bool blocking, sent;
+  /* With other targets: */
+  PyObject *target; /* a concurrent.futures.Future, or the bare loop's callback */
+  /* fs: */
+  bool as_bytes;
   PyObject *path, *path2; /* as the caller will see them in an error */
   PyObject *option;       /* read: encoding; readdir: the entry class */
+  PyObject *content;      /* of a read or readdir, under construction */
   Py_buffer data;
-  PyObject *result;       /* under construction, or a call's outcome */
-  PyObject *exception;
-  /* calls */
+  /* calls: */
   PyObject *context, *kwnames;
   PyObject **call; /* the callable and its arguments, `call_count` in all */
   Py_ssize_t call_count;
-  bool executor; /* future is a concurrent.futures.Future, set by the worker */
 };
 
 extern PyTypeObject Job_Type, Port_Type;
@@ -62,6 +69,7 @@ typedef struct {
   PyObject *saturated; /* class PoolSaturated */
   PyObject *same_file, *special_file;
   PyObject *get_running_loop;
+  PyObject *cancelled_error, *invalid_state;
 } Hooks;
 extern Hooks hooks;
 
@@ -71,13 +79,14 @@ int ensure_started(void);
 void empty_graveyard(void);
 
 /* jobs.c */
-Job *job_new(Port *port, PyObject *future);
+Job *job_new(Port *port, PyObject *target);
 PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NULL */
-void job_cancel(Job *self);
+void job_abandon(Job *self);
 void job_release(Job *self);
 int job_complete(uvw_job *job);
 void job_discard(uvw_job *job);
 PyObject *take_exception(void);
+void raise_again(PyObject *exception);
 
 /* results.c */
 int results_init(void);

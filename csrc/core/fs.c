@@ -72,22 +72,18 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   port = port_of_running_loop();
   if (port == NULL)
     goto failed;
-  job->port = port;
-  job->shape = shape_fs;
-  job->future = PyObject_CallNoArgs(port->new_future);
-  if (job->future == NULL)
-    goto failed_with_port;
   fs = uvw_fs_new(&a, port->owner, NULL);
   if (fs == NULL) {
     PyErr_NoMemory();
-    goto failed_with_port;
+    goto failed;
   }
+  job->port = port;
+  job->loop = Py_NewRef(port->loop);
+  job->shape = shape_fs;
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
   return job_submit(job, &fs->job);
 
-failed_with_port:
-  job->port = NULL;
 failed:
   Py_XDECREF(keep);
   Py_XDECREF(keep2);

@@ -1,13 +1,22 @@
-/* Job: what a coroutine awaits. It is its own iterator: the first send hands
- * the future up to the task, the next one, after the wake-up, returns the
- * result; throw() and close() mean that nobody waits any more and cancel.
+/* Job: what a coroutine awaits, and a future of its loop in the terms that
+ * asyncio's tasks ask for (_asyncio_future_blocking and the methods around
+ * it). It has one waiter, the task, and is awaited once.
+ *
+ * A future of asyncio's would cost a call_soon() and a turn of the loop for
+ * every job. A job that has come back calls the task's wake-up itself, from
+ * Port.dispatch(), which the loop has called like any other callback; only in
+ * debug mode it goes by call_soon(), so that the loop can name what is slow.
+ * A cancel always goes by call_soon(), for it comes out of another task.
  *
  * While the engine has the job, the engine's token owns one reference to it;
  * job_release() gives that back, with everything the job reads, when the job
- * has really ended, which after a cancel may be later than the future. */
+ * has really ended, which after a cancel may be later than the await. */
 #include "core.h"
 
 #include <structmember.h>
+
+static PyObject *str_call_soon, *str_get_debug;
+static PyObject *context_keyword; /* ("context",) */
 
 /* 3.12 replaced PyErr_Fetch and PyErr_Restore. */
 PyObject *take_exception(void) {
@@ -27,12 +36,17 @@ PyObject *take_exception(void) {
 #endif
 }
 
-Job *job_new(Port *port, PyObject *future) {
+void raise_again(PyObject *exception) {
+  PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+}
+
+Job *job_new(Port *port, PyObject *target) {
   Job *self = (Job *)Job_Type.tp_alloc(&Job_Type, 0);
   if (self == NULL)
     return NULL;
   self->port = port;
-  self->future = Py_XNewRef(future);
+  self->loop = port != NULL ? Py_XNewRef(port->loop) : NULL;
+  self->target = Py_XNewRef(target);
   return self;
 }
 
@@ -72,8 +86,7 @@ static void drop_inputs(Job *self) {
   Py_CLEAR(self->path);
   Py_CLEAR(self->path2);
   Py_CLEAR(self->option);
-  Py_CLEAR(self->result);
-  Py_CLEAR(self->exception);
+  Py_CLEAR(self->content);
 }
 
 void job_release(Job *self) {
@@ -116,98 +129,123 @@ PyObject *job_submit(Job *self, uvw_job *job) {
   return (PyObject *)self;
 }
 
-/* Nobody waits any more. */
-void job_cancel(Job *self) {
+/* Nobody waits any more: out of the lane, or stop at the next chunk. */
+void job_abandon(Job *self) {
   uvw_job *job = self->job;
-  if (job == NULL || self->cancelled)
+  if (job == NULL || self->abandoned)
     return;
-  self->cancelled = true;
+  self->abandoned = true;
   if (self->parked != NULL) {
+    PyObject *raised = take_exception();
     PyObject *undo = self->parked;
     self->parked = NULL;
-    PyObject *raised = take_exception();
     Py_XDECREF(PyObject_CallNoArgs(undo));
-    /* The loop may be closed already, and its readers with it. */
-    PyErr_Clear();
-    if (raised != NULL) {
-      PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
-      Py_DECREF(raised);
-    }
+    PyErr_Clear(); /* the loop may be closed already, and its readers with it */
     Py_DECREF(undo);
     job_discard(job);
+    if (raised != NULL) {
+      raise_again(raised);
+      Py_DECREF(raised);
+    }
   } else if (uvw_cancel(job)) {
     job_discard(job);
   }
 }
 
-/* Completion -------------------------------------------------------------- */
+/* Waking ------------------------------------------------------------------ */
 
-static PyObject *str_done, *str_set_result, *str_set_exception, *str_result, *str_blocking;
-
-static int future_is_done(PyObject *future) {
-  PyObject *done = PyObject_CallMethodNoArgs(future, str_done);
-  if (done == NULL)
-    return -1;
-  int answer = PyObject_IsTrue(done);
-  Py_DECREF(done);
-  return answer;
+static int wake_soon(Job *self, PyObject *callback, PyObject *context) {
+  PyObject *args[] = {self->loop, callback, (PyObject *)self, context};
+  PyObject *handle = PyObject_VectorcallMethod(str_call_soon, args, 3, context_keyword);
+  Py_XDECREF(handle);
+  return handle != NULL ? 0 : -1;
 }
 
-/* Futures refuse StopIteration: it would end the coroutine that awaits. */
-static PyObject *settable(PyObject *exception) {
+static int wake_now(Job *self, PyObject *callback, PyObject *context) {
+  if (PyContext_Enter(context) < 0)
+    return -1;
+  PyObject *answer = PyObject_CallOneArg(callback, (PyObject *)self);
+  PyObject *raised = answer == NULL ? take_exception() : NULL;
+  Py_XDECREF(answer);
+  int outcome = PyContext_Exit(context);
+  if (raised != NULL) {
+    PyErr_Clear();
+    raise_again(raised);
+    Py_DECREF(raised);
+    return -1;
+  }
+  return outcome;
+}
+
+static int wake(Job *self, bool now) {
+  PyObject *callback = self->callback, *context = self->callback_context;
+  if (callback == NULL)
+    return 0;
+  self->callback = self->callback_context = NULL;
+  int outcome = now ? wake_now(self, callback, context) : wake_soon(self, callback, context);
+  Py_DECREF(callback);
+  Py_DECREF(context);
+  return outcome;
+}
+
+static int loop_debugs(PyObject *loop) {
+  PyObject *answer = PyObject_CallMethodNoArgs(loop, str_get_debug);
+  if (answer == NULL)
+    return -1;
+  int debugs = PyObject_IsTrue(answer);
+  Py_DECREF(answer);
+  return debugs;
+}
+
+/* Completion -------------------------------------------------------------- */
+
+/* A coroutine would take StopIteration for its own end. */
+static PyObject *awaitable_exception(PyObject *exception) {
   if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_StopIteration))
-    return Py_NewRef(exception);
+    return exception;
   PyObject *other = PyObject_CallFunction(
       PyExc_RuntimeError, "s",
       "StopIteration interacts badly with generators and cannot be raised into a Future");
-  if (other != NULL)
-    PyException_SetCause(other, Py_NewRef(exception));
+  if (other == NULL)
+    return exception;
+  PyException_SetCause(other, exception);
   return other;
 }
 
-/* Gives a result (new reference, or NULL with an exception set) to the one who
- * waits. Fails only where user code of the bare loop does. */
-static int deliver(PyObject *target, bool to_future, PyObject *value) {
-  PyObject *exception = value == NULL ? take_exception() : NULL;
-  PyObject *answer = NULL;
-  if (!to_future) {
-    PyObject *pair[] = {exception != NULL ? exception : Py_None, value != NULL ? value : Py_None};
-    answer = PyObject_Vectorcall(target, pair, 2, NULL);
-  } else {
-    int done = future_is_done(target);
-    if (done != 0) {
-      answer = done > 0 ? Py_NewRef(Py_None) : NULL;
-    } else if (value != NULL) {
-      answer = PyObject_CallMethodOneArg(target, str_set_result, value);
-    } else {
-      PyObject *fit = settable(exception);
-      if (fit != NULL)
-        answer = PyObject_CallMethodOneArg(target, str_set_exception, fit);
-      Py_XDECREF(fit);
-    }
-  }
-  Py_XDECREF(value);
-  Py_XDECREF(exception);
-  if (answer == NULL)
-    return -1;
-  Py_DECREF(answer);
-  return 0;
+static int call_target(Job *self, PyObject *value, PyObject *exception) {
+  PyObject *pair[] = {exception != NULL ? exception : Py_None, value != NULL ? value : Py_None};
+  PyObject *answer = PyObject_Vectorcall(self->target, pair, 2, NULL);
+  Py_XDECREF(answer);
+  return answer != NULL ? 0 : -1;
 }
 
+/* Fails where a callback of the bare loop does, or a task with SystemExit. */
 static int finish(Job *self, uvw_job *job) {
-  Py_INCREF(self);
-  int outcome = 0;
-  if (self->cancelled) {
+  if (self->abandoned) {
     job_discard(job);
+    return 0;
+  }
+  Py_INCREF(self);
+  PyObject *value = self->shape(self, job);
+  PyObject *exception = value == NULL ? take_exception() : NULL;
+  uvw_job_free(job);
+  job_release(self);
+  int outcome = 0;
+  if (self->target != NULL) {
+    outcome = call_target(self, value, exception);
+    Py_XDECREF(value);
+    Py_XDECREF(exception);
+  } else if (self->loop == NULL || self->state != JOB_PENDING) {
+    Py_XDECREF(value);
+    Py_XDECREF(exception);
   } else {
-    PyObject *value = self->shape(self, job);
-    bool to_future = self->port == NULL || self->port->loop != NULL;
-    uvw_job_free(job);
-    job_release(self);
-    if (self->future != NULL)
-      outcome = deliver(self->future, to_future, value);
-    else
-      Py_XDECREF(value);
+    self->state = JOB_DONE;
+    self->value = value;
+    self->exception = exception != NULL ? awaitable_exception(exception) : NULL;
+    if (self->callback != NULL) {
+      int debugs = loop_debugs(self->loop);
+      outcome = debugs < 0 ? -1 : wake(self, !debugs);
+    }
   }
   Py_DECREF(self);
   return outcome;
@@ -215,8 +253,7 @@ static int finish(Job *self, uvw_job *job) {
 
 /* The exception that is set becomes the job's outcome. */
 static int finish_with_error(Job *self, uvw_job *job) {
-  PyObject *exception = take_exception();
-  Py_XSETREF(self->exception, exception);
+  Py_XSETREF(self->exception, take_exception());
   job->error = UVW_EFAILED;
   return finish(self, job);
 }
@@ -237,18 +274,18 @@ static int give_memory(Job *self, uvw_fs *fs) {
   }
   if (fs->borrowed) {
     fs->buffer = NULL;
-    if (_PyBytes_Resize(&self->result, (Py_ssize_t)fs->want) < 0)
+    if (_PyBytes_Resize(&self->content, (Py_ssize_t)fs->want) < 0)
       return -1;
   } else {
-    self->result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)fs->want);
-    if (self->result == NULL)
+    self->content = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)fs->want);
+    if (self->content == NULL)
       return -1;
     if (fs->length > 0)
-      memcpy(PyBytes_AS_STRING(self->result), fs->buffer, fs->length);
+      memcpy(PyBytes_AS_STRING(self->content), fs->buffer, fs->length);
     uvw_buffer_put(fs->buffer, fs->capacity);
     fs->borrowed = true;
   }
-  fs->buffer = PyBytes_AS_STRING(self->result);
+  fs->buffer = PyBytes_AS_STRING(self->content);
   fs->capacity = fs->want;
   return 0;
 }
@@ -258,14 +295,14 @@ static int park(Job *self, uvw_fs *fs) {
                      : fs->job.ask == UVW_ASK_WRITABLE ? "writable"
                                                        : "later";
   int fd = what[0] == 'w' && fs->fd2 >= 0 ? fs->fd2 : fs->fd;
-  self->parked = PyObject_CallFunction(hooks.park, "OOis", self->port->loop, self, fd, what);
+  self->parked = PyObject_CallFunction(hooks.park, "OOis", self->loop, self, fd, what);
   return self->parked == NULL ? -1 : 0;
 }
 
 /* A job has come from its owner: ended, or with a wish. */
 int job_complete(uvw_job *job) {
   Job *self = job->token;
-  if (job->ask == UVW_ASK_NOTHING || self->cancelled)
+  if (job->ask == UVW_ASK_NOTHING || self->abandoned)
     return finish(self, job);
   uvw_fs *fs = (uvw_fs *)job;
   switch (job->ask) {
@@ -278,10 +315,105 @@ int job_complete(uvw_job *job) {
   }
 }
 
-/* The type ---------------------------------------------------------------- */
+/* As a future ------------------------------------------------------------- */
+
+static PyObject *Job_result(Job *self, PyObject *Py_UNUSED(ignored)) {
+  if (self->state == JOB_CANCELLED) {
+    PyObject *error = self->cancel_message != NULL
+                          ? PyObject_CallOneArg(hooks.cancelled_error, self->cancel_message)
+                          : PyObject_CallNoArgs(hooks.cancelled_error);
+    if (error != NULL) {
+      raise_again(error);
+      Py_DECREF(error);
+    }
+    return NULL;
+  }
+  if (self->state == JOB_PENDING) {
+    PyErr_SetString(hooks.invalid_state, "Result is not ready.");
+    return NULL;
+  }
+  if (self->exception != NULL) {
+    raise_again(self->exception);
+    return NULL;
+  }
+  return Py_NewRef(self->value);
+}
+
+static PyObject *Job_done(Job *self, PyObject *Py_UNUSED(ignored)) {
+  return PyBool_FromLong(self->state != JOB_PENDING);
+}
+
+static PyObject *Job_cancelled(Job *self, PyObject *Py_UNUSED(ignored)) {
+  return PyBool_FromLong(self->state == JOB_CANCELLED);
+}
+
+static PyObject *Job_get_loop(Job *self, PyObject *Py_UNUSED(ignored)) {
+  return Py_NewRef(self->loop != NULL ? self->loop : Py_None);
+}
+
+static PyObject *Job_add_done_callback(Job *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"", "context", NULL};
+  PyObject *callback, *context = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &callback, &context))
+    return NULL;
+  if (self->callback != NULL || self->loop == NULL) {
+    PyErr_SetString(PyExc_RuntimeError, "a job has one waiter only");
+    return NULL;
+  }
+  self->callback_context = context != Py_None ? Py_NewRef(context) : PyContext_CopyCurrent();
+  if (self->callback_context == NULL)
+    return NULL;
+  self->callback = Py_NewRef(callback);
+  if (self->state != JOB_PENDING && wake(self, false) < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Job_remove_done_callback(Job *self, PyObject *callback) {
+  int same = self->callback != NULL ? PyObject_RichCompareBool(self->callback, callback, Py_EQ) : 0;
+  if (same < 0)
+    return NULL;
+  if (same) {
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->callback_context);
+  }
+  return PyLong_FromLong(same);
+}
+
+static PyObject *Job_cancel(Job *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"msg", NULL};
+  PyObject *message = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &message))
+    return NULL;
+  if (self->state != JOB_PENDING)
+    Py_RETURN_FALSE;
+  self->state = JOB_CANCELLED;
+  if (message != Py_None)
+    Py_XSETREF(self->cancel_message, Py_NewRef(message));
+  job_abandon(self);
+  if (wake(self, false) < 0)
+    return NULL;
+  Py_RETURN_TRUE;
+}
+
+static PyObject *Job_get_blocking(Job *self, void *Py_UNUSED(closure)) {
+  return PyBool_FromLong(self->blocking);
+}
+
+static int Job_set_blocking(Job *self, PyObject *value, void *Py_UNUSED(closure)) {
+  int blocking = value != NULL ? PyObject_IsTrue(value) : 0;
+  if (blocking < 0)
+    return -1;
+  self->blocking = blocking;
+  return 0;
+}
+
+/* As its own iterator: the first send hands the job up to the task, the next
+ * one, after the wake-up, returns the result; throw() and close() mean that
+ * nobody waits. */
 
 static PyObject *Job_await(Job *self) {
-  if (self->sent || self->future == NULL) {
+  if (self->sent || self->loop == NULL) {
     PyErr_SetString(PyExc_RuntimeError, "a job can be awaited once only");
     return NULL;
   }
@@ -290,35 +422,28 @@ static PyObject *Job_await(Job *self) {
 
 static PySendResult Job_am_send(Job *self, PyObject *Py_UNUSED(value), PyObject **result) {
   if (!self->sent) {
-    self->sent = true;
-    if (PyObject_SetAttr(self->future, str_blocking, Py_True) < 0) {
-      *result = NULL;
-      return PYGEN_ERROR;
-    }
-    *result = Py_NewRef(self->future);
+    self->sent = self->blocking = true;
+    *result = Py_NewRef((PyObject *)self);
     return PYGEN_NEXT;
   }
-  *result = PyObject_CallMethodNoArgs(self->future, str_result);
+  *result = Job_result(self, NULL);
   return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
 static PyObject *Job_send(Job *self, PyObject *value) {
   PyObject *result;
-  switch (Job_am_send(self, value, &result)) {
-  case PYGEN_NEXT:
+  PySendResult outcome = Job_am_send(self, value, &result);
+  if (outcome == PYGEN_NEXT)
     return result;
-  case PYGEN_RETURN: {
+  if (outcome == PYGEN_RETURN) {
     PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
     Py_DECREF(result);
     if (stop != NULL) {
-      PyErr_SetObject(PyExc_StopIteration, stop);
+      raise_again(stop);
       Py_DECREF(stop);
     }
-    return NULL;
   }
-  default:
-    return NULL;
-  }
+  return NULL;
 }
 
 static PyObject *Job_iternext(Job *self) { return Job_send(self, Py_None); }
@@ -328,23 +453,24 @@ static PyObject *Job_throw(Job *self, PyObject *const *args, Py_ssize_t nargs) {
     PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
     return NULL;
   }
-  job_cancel(self);
-  PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
+  job_abandon(self);
   if (PyExceptionInstance_Check(args[0]))
-    PyErr_SetObject((PyObject *)Py_TYPE(args[0]), args[0]);
+    raise_again(args[0]);
   else
-    PyErr_SetObject(args[0], value);
+    PyErr_SetObject(args[0], nargs > 1 && args[1] != Py_None ? args[1] : NULL);
   return NULL;
 }
 
 static PyObject *Job_close(Job *self, PyObject *Py_UNUSED(ignored)) {
-  job_cancel(self);
+  job_abandon(self);
   Py_RETURN_NONE;
 }
 
-static PyObject *Job_cancel(Job *self, PyObject *Py_UNUSED(ignored)) {
-  bool pending = self->job != NULL;
-  job_cancel(self);
+/* For other targets, and for parking --------------------------------------- */
+
+static PyObject *Job_withdraw(Job *self, PyObject *Py_UNUSED(ignored)) {
+  bool pending = self->job != NULL && !self->abandoned;
+  job_abandon(self);
   return PyBool_FromLong(pending && self->job == NULL);
 }
 
@@ -361,15 +487,22 @@ static PyObject *Job_get_waiting(Job *self, void *Py_UNUSED(closure)) {
   return PyBool_FromLong(self->job != NULL && uvw_job_waiting(self->job));
 }
 
+/* The type ---------------------------------------------------------------- */
+
 static int Job_traverse(Job *self, visitproc visit, void *arg) {
-  Py_VISIT(self->future);
   Py_VISIT(self->parked);
+  Py_VISIT(self->loop);
+  Py_VISIT(self->callback);
+  Py_VISIT(self->callback_context);
+  Py_VISIT(self->value);
+  Py_VISIT(self->exception);
+  Py_VISIT(self->cancel_message);
+  Py_VISIT(self->target);
   Py_VISIT(self->path);
   Py_VISIT(self->path2);
   Py_VISIT(self->option);
+  Py_VISIT(self->content);
   Py_VISIT(self->data.obj);
-  Py_VISIT(self->result);
-  Py_VISIT(self->exception);
   Py_VISIT(self->context);
   for (Py_ssize_t i = 0; i < self->call_count; i++)
     Py_VISIT(self->call[i]);
@@ -379,8 +512,14 @@ static int Job_traverse(Job *self, visitproc visit, void *arg) {
 /* Inputs are not cleared here: the collector gets this far only when the
  * engine has let go, and then there are none. */
 static int Job_clear(Job *self) {
-  Py_CLEAR(self->future);
   Py_CLEAR(self->parked);
+  Py_CLEAR(self->loop);
+  Py_CLEAR(self->callback);
+  Py_CLEAR(self->callback_context);
+  Py_CLEAR(self->value);
+  Py_CLEAR(self->exception);
+  Py_CLEAR(self->cancel_message);
+  Py_CLEAR(self->target);
   return 0;
 }
 
@@ -392,17 +531,28 @@ static void Job_dealloc(Job *self) {
 }
 
 static PyMethodDef Job_methods[] = {
+    {"result", (PyCFunction)Job_result, METH_NOARGS, "As of asyncio.Future."},
+    {"done", (PyCFunction)Job_done, METH_NOARGS, "As of asyncio.Future."},
+    {"cancelled", (PyCFunction)Job_cancelled, METH_NOARGS, "As of asyncio.Future."},
+    {"get_loop", (PyCFunction)Job_get_loop, METH_NOARGS, "As of asyncio.Future."},
+    {"cancel", (PyCFunction)(void (*)(void))Job_cancel, METH_VARARGS | METH_KEYWORDS,
+     "As of asyncio.Future; what waits in its lane is taken out."},
+    {"add_done_callback", (PyCFunction)(void (*)(void))Job_add_done_callback,
+     METH_VARARGS | METH_KEYWORDS, "As of asyncio.Future, for one callback."},
+    {"remove_done_callback", (PyCFunction)Job_remove_done_callback, METH_O,
+     "As of asyncio.Future."},
     {"send", (PyCFunction)Job_send, METH_O, "Part of the awaitable protocol."},
     {"throw", (PyCFunction)(void (*)(void))Job_throw, METH_FASTCALL,
-     "Cancel the job and raise the exception."},
-    {"close", (PyCFunction)Job_close, METH_NOARGS, "Cancel the job."},
-    {"cancel", (PyCFunction)Job_cancel, METH_NOARGS,
-     "Cancel the job; true if it will never run."},
+     "Nobody waits: stop the job and raise the exception."},
+    {"close", (PyCFunction)Job_close, METH_NOARGS, "Nobody waits: stop the job."},
+    {"withdraw", (PyCFunction)Job_withdraw, METH_NOARGS,
+     "Nobody waits: stop the job; true if it will never run."},
     {"resume", (PyCFunction)Job_resume, METH_NOARGS, "End of the wait that park() began."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef Job_getset[] = {
+    {"_asyncio_future_blocking", (getter)Job_get_blocking, (setter)Job_set_blocking, NULL, NULL},
     {"waiting", (getter)Job_get_waiting, NULL, "Whether the job is still in its lane.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -429,13 +579,12 @@ PyTypeObject Job_Type = {
 };
 
 int jobs_init(void) {
-  str_done = PyUnicode_InternFromString("done");
-  str_set_result = PyUnicode_InternFromString("set_result");
-  str_set_exception = PyUnicode_InternFromString("set_exception");
-  str_result = PyUnicode_InternFromString("result");
-  str_blocking = PyUnicode_InternFromString("_asyncio_future_blocking");
-  if (str_done == NULL || str_set_result == NULL || str_set_exception == NULL ||
-      str_result == NULL || str_blocking == NULL)
+  PyObject *context = PyUnicode_InternFromString("context");
+  str_call_soon = PyUnicode_InternFromString("call_soon");
+  str_get_debug = PyUnicode_InternFromString("get_debug");
+  if (context == NULL || str_call_soon == NULL || str_get_debug == NULL)
     return -1;
-  return PyType_Ready(&Job_Type);
+  context_keyword = PyTuple_Pack(1, context);
+  Py_DECREF(context);
+  return context_keyword != NULL ? PyType_Ready(&Job_Type) : -1;
 }

@@ -9,12 +9,13 @@ PyObject *core_check_deadlock(PyObject *module, PyObject *lane);
 Hooks hooks;
 
 static PyObject *core_setup(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"attach", "start", "park", "saturated", "same_file", "special_file",
-                          "get_running_loop", NULL};
+  static char *names[] = {"attach",    "start",        "park",
+                          "saturated", "same_file",    "special_file",
+                          "get_running_loop", "cancelled_error", "invalid_state", NULL};
   Hooks h;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOO", names, &h.attach, &h.start, &h.park,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOO", names, &h.attach, &h.start, &h.park,
                                    &h.saturated, &h.same_file, &h.special_file,
-                                   &h.get_running_loop))
+                                   &h.get_running_loop, &h.cancelled_error, &h.invalid_state))
     return NULL;
   if (hooks.attach != NULL) {
     PyErr_SetString(PyExc_RuntimeError, "setup() was called before");
@@ -28,6 +29,8 @@ static PyObject *core_setup(PyObject *Py_UNUSED(module), PyObject *args, PyObjec
   Py_INCREF(h.same_file);
   Py_INCREF(h.special_file);
   Py_INCREF(h.get_running_loop);
+  Py_INCREF(h.cancelled_error);
+  Py_INCREF(h.invalid_state);
   Py_RETURN_NONE;
 }
 

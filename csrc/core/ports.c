@@ -41,7 +41,7 @@ static void port_close(Port *self) {
     job->next = job->prev = NULL;
     job->port = NULL;
     if (!stale)
-      job_cancel(job);
+      job_abandon(job);
   }
 }
 
@@ -55,18 +55,15 @@ static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
   if (self == NULL)
     return NULL;
   self->closed = true; /* until it is whole */
-  if (loop != Py_None) {
-    self->new_future = PyObject_GetAttrString(loop, "create_future");
-    if (self->new_future == NULL)
-      goto failed;
+  if (loop != Py_None)
     self->loop = Py_NewRef(loop);
-  }
   if (address != 0) {
     self->owner = (uvw_owner *)(uintptr_t)address;
     uvw_owner_ref(self->owner);
   } else if ((self->owner = uvw_owner_new()) == NULL) {
     PyErr_SetFromErrno(PyExc_OSError);
-    goto failed;
+    Py_DECREF(self);
+    return NULL;
   }
   self->closed = false;
   self->next = all_ports;
@@ -74,21 +71,16 @@ static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     all_ports->prev = self;
   all_ports = self;
   return (PyObject *)self;
-failed:
-  Py_DECREF(self);
-  return NULL;
 }
 
 static int Port_traverse(Port *self, visitproc visit, void *arg) {
   Py_VISIT(self->loop);
-  Py_VISIT(self->new_future);
   return 0;
 }
 
 static int Port_clear(Port *self) {
   port_close(self);
   Py_CLEAR(self->loop);
-  Py_CLEAR(self->new_future);
   return 0;
 }
 

@@ -94,7 +94,7 @@ static PyObject *name_object(const Job *self, const char *name, size_t length) {
 
 /* One page of a directory goes to the list. */
 int take_page(Job *self, uvw_fs *fs) {
-  if (self->result == NULL && (self->result = PyList_New(0)) == NULL)
+  if (self->content == NULL && (self->content = PyList_New(0)) == NULL)
     return -1;
   for (size_t at = 0; at < fs->length;) {
     char type = fs->buffer[at++];
@@ -107,7 +107,7 @@ int take_page(Job *self, uvw_fs *fs) {
       Py_XDECREF(kind);
       Py_SETREF(item, entry);
     }
-    if (item == NULL || PyList_Append(self->result, item) < 0) {
+    if (item == NULL || PyList_Append(self->content, item) < 0) {
       Py_XDECREF(item);
       return -1;
     }
@@ -121,8 +121,8 @@ int take_page(Job *self, uvw_fs *fs) {
 static PyObject *shape_list(Job *self, uvw_fs *fs) {
   if (take_page(self, fs) < 0)
     return NULL;
-  PyObject *list = self->result;
-  self->result = NULL;
+  PyObject *list = self->content;
+  self->content = NULL;
   return list;
 }
 
@@ -134,8 +134,8 @@ static PyObject *shape_content(Job *self, uvw_fs *fs) {
   }
   if (!fs->borrowed)
     return PyBytes_FromStringAndSize(fs->buffer, length);
-  PyObject *content = self->result;
-  self->result = NULL;
+  PyObject *content = self->content;
+  self->content = NULL;
   if (PyBytes_GET_SIZE(content) != length)
     _PyBytes_Resize(&content, length);
   return content;
@@ -151,7 +151,7 @@ static PyObject *raise_text(PyObject *class, PyObject *text) {
 
 static PyObject *raise_os_error(Job *self, uvw_fs *fs) {
   if (self->exception != NULL) {
-    PyErr_SetObject((PyObject *)Py_TYPE(self->exception), self->exception);
+    raise_again(self->exception);
     return NULL;
   }
   PyObject *path = fs->second_path ? self->path2 : self->path;
@@ -169,7 +169,7 @@ static PyObject *raise_os_error(Job *self, uvw_fs *fs) {
           PyExc_OSError, "iNO", EFBIG,
           PyUnicode_FromFormat("File too large: more than max_size=%lld bytes", fs->number), path);
       if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        raise_again(error);
         Py_DECREF(error);
       }
       return NULL;

@@ -124,6 +124,8 @@ core.setup(
     same_file=shutil.SameFileError,
     special_file=shutil.SpecialFileError,
     get_running_loop=asyncio.get_running_loop,
+    cancelled_error=asyncio.CancelledError,
+    invalid_state=asyncio.InvalidStateError,
 )
 # Before finalization: later a running callable would vanish in the middle of
 # a function, or hang the exit.

@@ -80,7 +80,7 @@ class _Future(concurrent.futures.Future[_T]):
     def cancel(self) -> bool:
         cancelled = super().cancel()
         if cancelled and self._job is not None:
-            self._job.cancel()
+            self._job.withdraw()
         return cancelled
 
     def result(self, timeout: float | None = None) -> _T:

@@ -54,7 +54,7 @@ class Work:
         `after` is called in the loop's next turn with a
         concurrent.futures.CancelledError. uv_cancel.
         """
-        if not self._job.cancel():
+        if not self._job.withdraw():
             return False
         if self._after is not None:
             self._loop._cancelled.append(self)
