@@ -11,8 +11,9 @@ shift 2
 # Not editable: an editable build would put the sanitized library beside the sources, over the normal one.
 UVWORKS_SANITIZE=address,undefined "$venv/bin/python" -m pip install -q --no-build-isolation '.[test]'
 
-# The interpreter itself is not sanitized, so the runtime must be there first; it leaks by design at exit, so leaks
-# are looked for in the C tests; and malloc below Python's objects lets ASAN see a wrong use of them.
+# The interpreter itself is not sanitized, so the runtime must be there first, and its leaks at exit are its own;
+# malloc below Python's objects lets ASAN see a wrong use of them. pytest must leave descriptor 2 alone, or it would
+# swallow the report of a run that is aborted.
 make -C tests/c asan tsan
 env LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
