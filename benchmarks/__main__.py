@@ -34,6 +34,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--quick", action="store_true", help="a look in under a minute, not for quoting")
     parser.add_argument("--rounds", type=int, help="rounds of the scenarios that compare rates")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds a scenario may spend on repeating rounds that other processes disturbed (default 30)",
+    )
     parser.add_argument("--cell", action="append", default=[], metavar="TEXT", help="only cells named like that")
     parser.add_argument("--peer", action="append", default=[], metavar="TEXT", help="only peers named like that")
     parser.add_argument("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
@@ -79,7 +86,8 @@ def main() -> int:
         document["rounds"] = max(rounds, document["rounds"])
         print(f"\n== {name}, {rounds} rounds ==", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"benchmarks-{name}-", dir=scratch_for(scenario, args.dir)) as scratch:
-            results = runner.run(scenario, cells, peers, rounds, scenario.seconds[mode], Path(scratch), _progress)
+            run = runner.Run(scenario, rounds, scenario.seconds[mode], args.patience, Path(scratch))
+            results = run.run(cells, peers, _progress)
         _progress("")
         told |= results.versions
         failed = failed or bool(results.failures)
@@ -90,6 +98,8 @@ def main() -> int:
             "versions": results.versions,
             "missing": results.missing,
             "failures": results.failures,
+            "repeated": results.repeated,
+            "disturbed": results.disturbed,
             "rounds": results.rounds,
             "verdicts": table.verdicts(scenario, results),
         }

@@ -25,5 +25,6 @@ SCENARIO = Scenario(
         for metric, at_most in (("RSS KiB +", RSS_NOISE_KIB), ("fds +", 0), ("threads +", 0))
     ],
     rounds={"full": 1, "quick": 1},
+    needs_quiet=False,
     timeout=900.0,
 )

@@ -16,11 +16,13 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.machine import others_seconds
 from benchmarks.harness.scenario import POOL_SIZE, Cell, Peer, Scenario
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
@@ -39,6 +41,8 @@ class Results:
     missing: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     rounds: dict[str, dict[str, list[Reply]]] = field(default_factory=dict)
+    repeated: int = 0  # rounds thrown away because other processes disturbed them
+    disturbed: int = 0  # rounds kept all the same, when the patience was at its end
 
 
 class PeerProcess:
@@ -50,6 +54,7 @@ class PeerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=PEERS.parent.parent
         )
+        self.pid = self._process.pid
         self.greeting: Reply = {}
 
     def greet(self) -> None:
@@ -116,81 +121,100 @@ def command_of(peer: Peer, build: Path) -> list[str] | str:
     return [str(program), *peer.arguments]
 
 
-def run(
-    scenario: Scenario,
-    cells: list[Cell],
-    peers: list[Peer],
-    rounds: int,
-    seconds: float,
-    scratch: Path,
-    progress: Callable[[str], None],
-) -> Results:
-    """Runs the cells one after another; within a cell, the peers take turns."""
-    results = Results()
-    processes: list[PeerProcess] = []
-    try:
-        for peer in peers:
-            command = command_of(peer, scratch)
-            if isinstance(command, str):
-                results.missing[peer.name] = command
-                continue
-            process = PeerProcess(peer, command)
-            processes.append(process)
-            try:
-                process.greet()
-            except PeerError as error:
-                results.failures.append(f"{error}")
-            if "missing" in process.greeting:
-                results.missing[peer.name] = process.greeting["missing"]
-            elif process.greeting:
-                results.versions[peer.name] = process.greeting
-        able = [process for process in processes if process.peer.name in results.versions]
-        for cell in cells:
-            progress(cell.name)
-            results.rounds[cell.name] = {process.peer.name: [] for process in able}
-            _run_cell(scenario, cell, able, rounds, seconds, scratch, results)
-    finally:
-        for process in processes:
-            process.close()
-    return results
+class Run:
+    """One run of one scenario. `patience` is how many seconds it may spend on repeating disturbed rounds."""
 
+    def __init__(self, scenario: Scenario, rounds: int, seconds: float, patience: float, scratch: Path) -> None:
+        self.results = Results()
+        self._scenario = scenario
+        self._rounds = rounds
+        self._seconds = seconds
+        self._patience = patience if scenario.needs_quiet else 0.0
+        self._scratch = scratch
+        self._processes: list[PeerProcess] = []
 
-def _run_cell(
-    scenario: Scenario,
-    cell: Cell,
-    processes: list[PeerProcess],
-    rounds: int,
-    seconds: float,
-    scratch: Path,
-    results: Results,
-) -> None:
-    directory = scratch / f"{cell.files}x{cell.size}"
-    digest = _lay_out(directory, cell)
-    layout = {"directory": str(directory), "files": cell.files, "size": cell.size, "digest": digest}
-    requests: dict[str, dict[str, object]] = {}
-    able = []
-    for number, process in enumerate(processes):
-        # A byte of its own for each peer, so that a writer's files show who wrote them.
-        request: dict[str, object] = {**layout, "seconds": seconds, **cell.request, "fill": 65 + number}
+    def run(self, cells: list[Cell], peers: list[Peer], progress: Callable[[str], None]) -> Results:
+        """Runs the cells one after another; within a cell, the peers take turns."""
         try:
-            if not scenario.metrics:
-                request["operations"] = _warm_up(process, request, cell, seconds, scenario.timeout)
-            requests[process.peer.name] = request
-            able.append(process)
+            for peer in peers:
+                self._start(peer)
+            able = [process for process in self._processes if process.peer.name in self.results.versions]
+            for cell in cells:
+                progress(cell.name)
+                self._cell(cell, able)
+        finally:
+            for process in self._processes:
+                process.close()
+        return self.results
+
+    def _start(self, peer: Peer) -> None:
+        command = command_of(peer, self._scratch)
+        if isinstance(command, str):
+            self.results.missing[peer.name] = command
+            return
+        process = PeerProcess(peer, command)
+        self._processes.append(process)
+        try:
+            process.greet()
         except PeerError as error:
-            results.failures.append(f"{cell.name}: {error}")
-    for number in range(rounds):
-        turn = number % max(1, len(able))
-        for process in able[turn:] + able[:turn]:
-            name = process.peer.name
+            self.results.failures.append(f"{error}")
+        if "missing" in process.greeting:
+            self.results.missing[peer.name] = process.greeting["missing"]
+        elif process.greeting:
+            self.results.versions[peer.name] = process.greeting
+
+    def _cell(self, cell: Cell, processes: list[PeerProcess]) -> None:
+        directory = self._scratch / f"{cell.files}x{cell.size}"
+        digest = _lay_out(directory, cell)
+        layout = {"directory": str(directory), "files": cell.files, "size": cell.size, "digest": digest}
+        replies: dict[str, list[Reply]] = {process.peer.name: [] for process in processes}
+        self.results.rounds[cell.name] = replies
+        requests: dict[str, dict[str, object]] = {}
+        for number, process in enumerate(processes):
+            # A byte of its own for each peer, so that a writer's files show who wrote them.
+            request = {**layout, "seconds": self._seconds, **cell.request, "fill": 65 + number}
             try:
-                reply = process.ask(requests[name], scenario.timeout)
-                if not scenario.metrics:
-                    _check(process.peer, cell, requests[name], reply)
-                    reply["rate"] = reply["operations"] / reply["seconds"]
-                results.rounds[cell.name][name].append(reply)
+                if not self._scenario.metrics:
+                    request["operations"] = _warm_up(process, request, cell, self._seconds, self._scenario.timeout)
+                requests[process.peer.name] = request
             except PeerError as error:
-                results.failures.append(f"{cell.name}: {error}")
+                self.results.failures.append(f"{cell.name}: {error}")
+        able = [process for process in processes if process.peer.name in requests]
+        for number in range(self._rounds):
+            turn = number % max(1, len(able))
+            for process in able[turn:] + able[:turn]:
+                try:
+                    replies[process.peer.name].append(self._round(process, cell, requests[process.peer.name]))
+                except PeerError as error:
+                    self.results.failures.append(f"{cell.name}: {error}")
+
+    def _round(self, process: PeerProcess, cell: Cell, request: Mapping[str, object]) -> Reply:
+        """One measured round, repeated while others disturb it: whether it counts does not depend on what came out."""
+        mine = {os.getpid(), process.pid}
+        while True:
+            begin, others = time.monotonic(), others_seconds(mine)
+            reply = process.ask(request, self._scenario.timeout)
+            reply["disturbed"] = _disturbed(begin, others, mine)
+            if not self._scenario.metrics:
+                _check(process.peer, cell, request, reply)
+                reply["rate"] = reply["operations"] / reply["seconds"]
+            if not reply["disturbed"]:
+                return reply
+            if self._patience <= 0:
+                self.results.disturbed += 1
+                return reply
+            self.results.repeated += 1
+            waiting = True
+            while waiting and time.monotonic() - begin < self._patience:
+                moment, others = time.monotonic(), others_seconds(mine)
+                time.sleep(0.3)
+                waiting = _disturbed(moment, others, mine)
+            self._patience -= time.monotonic() - begin
+
+
+def _disturbed(begin: float, others: float, mine: set[int]) -> bool:
+    """Whether others took over a tenth of a core since `begin`; the constant is the kernel's clock's grain, twice."""
+    return others_seconds(mine) - others > 0.1 * (time.monotonic() - begin) + 0.02
 
 
 def _warm_up(process: PeerProcess, request: dict[str, object], cell: Cell, seconds: float, timeout: float) -> int:

@@ -73,4 +73,5 @@ class Scenario:
     on_tmpfs: bool = False
     seconds: Mapping[str, float] = field(default_factory=lambda: {"full": 0.4, "quick": 0.06})  # length of one round
     rounds: Mapping[str, int] = field(default_factory=lambda: {"full": 5, "quick": 3})  # odd: a median is then a round
+    needs_quiet: bool = True  # repeat a round that other processes disturbed
     timeout: float = 120.0  # seconds a peer may take for one request

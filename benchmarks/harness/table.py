@@ -85,6 +85,11 @@ def report(scenario: Scenario, results: Results) -> list[str]:
     lines += ["", *_verdicts(scenario, results)]
     if not scenario.metrics:
         lines += _spread(scenario, results)
+    if results.repeated or results.disturbed:
+        lines.append(
+            f"other processes disturbed {results.repeated + results.disturbed} rounds: {results.repeated} repeated, "
+            f"{results.disturbed} kept"
+        )
     lines += [f"missing: {name}: {why}" for name, why in results.missing.items()]
     lines += [f"FAILED: {failure}" for failure in results.failures]
     return lines
