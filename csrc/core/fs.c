@@ -29,14 +29,10 @@ static const char *path_bytes(PyObject *given, PyObject **shown, PyObject **keep
   return bytes;
 }
 
-static bool present(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t i) {
-  return i < nargs && args[i] != Py_None;
-}
-
-/* fs(op, path, path2=None, data=None, flags=0, number=0, number2=0, option=None) */
+/* fs(op, path, path2=None, data=None, flags=0, number=0, option=None) */
 PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-  if (nargs < 2 || nargs > 8) {
-    PyErr_SetString(PyExc_TypeError, "fs() takes two to eight arguments");
+  if (nargs < 2 || nargs > 7) {
+    PyErr_SetString(PyExc_TypeError, "fs() takes two to seven arguments");
     return NULL;
   }
   uvw_fs_args a = {0};
@@ -51,24 +47,25 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
     a.flags = (int)PyLong_AsLong(args[4]);
   if (nargs > 5)
     a.number = PyLong_AsLongLong(args[5]);
-  if (nargs > 6)
-    a.number2 = PyLong_AsLongLong(args[6]);
   if (PyErr_Occurred())
     goto failed;
   a.path = path_bytes(args[1], &job->path, &keep);
   if (a.path == NULL)
     goto failed;
   job->as_bytes = PyBytes_Check(job->path);
-  if (present(args, nargs, 2) && (a.path2 = path_bytes(args[2], &job->path2, &keep2)) == NULL)
-    goto failed;
-  if (present(args, nargs, 3)) {
-    if (PyObject_GetBuffer(args[3], &job->data, PyBUF_SIMPLE) < 0)
+  if (a.op == UVW_FS_COPY || a.op == UVW_FS_RENAME || a.op == UVW_FS_SYMLINK) {
+    a.path2 = path_bytes(nargs > 2 ? args[2] : Py_None, &job->path2, &keep2);
+    if (a.path2 == NULL)
+      goto failed;
+  }
+  if (a.op == UVW_FS_WRITE || a.op == UVW_FS_APPEND || a.op == UVW_FS_UTIMES) {
+    if (PyObject_GetBuffer(nargs > 3 ? args[3] : Py_None, &job->data, PyBUF_SIMPLE) < 0)
       goto failed;
     a.data = job->data.buf;
     a.size = (size_t)job->data.len;
   }
-  if (present(args, nargs, 7))
-    job->option = Py_NewRef(args[7]);
+  if (nargs > 6 && args[6] != Py_None)
+    job->option = Py_NewRef(args[6]);
   port = port_of_running_loop();
   if (port == NULL)
     goto failed;

@@ -38,7 +38,7 @@ static PyMethodDef methods[] = {
     {"setup", (PyCFunction)(void (*)(void))core_setup, METH_VARARGS | METH_KEYWORDS,
      "Give the module what it needs of Python, once."},
     {"fs", (PyCFunction)(void (*)(void))core_fs, METH_FASTCALL,
-     "fs(op, path, path2=None, data=None, flags=0, number=0, number2=0, option=None) -> Job"},
+     "fs(op, path, path2=None, data=None, flags=0, number=0, option=None) -> Job"},
     {"call", (PyCFunction)(void (*)(void))core_call, METH_FASTCALL | METH_KEYWORDS,
      "call(lane, func, *args, **kwargs) -> Job for the running loop"},
     {"call_executor", (PyCFunction)(void (*)(void))core_call_executor,

@@ -150,9 +150,9 @@ typedef struct {
   int op;
   int flags;
   const char *path, *path2; /* copied */
-  const void *data;         /* write, append: borrowed until the job ends */
+  const void *data;         /* write, append, utimes: borrowed until the job ends */
   size_t size;
-  int64_t number, number2; /* mode, length, max_size (-1: none), times in ns */
+  int64_t number;          /* mode, length, or max_size (-1: none) */
 } uvw_fs_args;
 
 typedef struct uvw_fs {
@@ -160,7 +160,7 @@ typedef struct uvw_fs {
   int op, flags;
   char *path, *path2;
   const char *data;
-  int64_t number, number2;
+  int64_t number;
   int fd, fd2;
   size_t want; /* UVW_ASK_MEMORY */
   /* What the job produces: `length` bytes in `buffer`, which is of our

@@ -12,9 +12,10 @@ unsigned uvw_pool_size(void);
 int uvw_pool_size_known(void);
 unsigned uvw_pool_busy(void);
 
-/* Stops every job at its next chunk, refuses new ones and waits for the
- * Python callables that run. The atexit hook, once. */
+/* At exit: stops every job at its next chunk and refuses new ones; then waits
+ * for the Python callables that run, and tells how many still do. */
 void uvw_pool_shutdown(void);
+int uvw_pool_drain(unsigned milliseconds);
 
 /* Lanes: named queues in front of the pool. limit 0 is the default limit,
  * max_queue -1 is no bound. A lane lives as long as the process. */

@@ -75,19 +75,16 @@ static int make_temporary_directory(uvw_fs *fs) {
   return 0;
 }
 
-static struct timespec timespec_of(int64_t ns) {
-  struct timespec time;
-  time.tv_sec = (time_t)(ns / 1000000000);
-  time.tv_nsec = (long)(ns % 1000000000);
-  if (time.tv_nsec < 0) {
-    time.tv_nsec += 1000000000;
-    time.tv_sec--;
-  }
-  return time;
-}
-
+/* The data is four int64: seconds and nanoseconds of access, and of change. */
 static int set_times(uvw_fs *fs) {
-  const struct timespec times[2] = {timespec_of(fs->number), timespec_of(fs->number2)};
+  int64_t given[4];
+  if (fs->size != sizeof(given))
+    return EINVAL;
+  memcpy(given, fs->data, sizeof(given));
+  const struct timespec times[2] = {
+      {.tv_sec = (time_t)given[0], .tv_nsec = (long)given[1]},
+      {.tv_sec = (time_t)given[2], .tv_nsec = (long)given[3]},
+  };
   return utimensat(AT_FDCWD, fs->path, times, 0) == 0 ? 0 : errno;
 }
 
@@ -219,7 +216,6 @@ uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_owner *owner, void *token) {
   fs->data = args->data;
   fs->size = args->size;
   fs->number = args->number;
-  fs->number2 = args->number2;
   fs->fd = fs->fd2 = -1;
   return fs;
 }

@@ -135,36 +135,49 @@ int uvw__fs_read(uvw_fs *fs) {
 
 /* An atomic write goes to a new file beside the target, which replaces it at
  * the end. fs->walk is that file's name, and NULL again once it has become
- * the target; `real` is the target with symbolic links resolved. */
+ * the target; `real` is the target with symbolic links followed. */
 typedef struct {
   char *real;
   char name[];
 } temporary;
 
-static int open_temporary(uvw_fs *fs) {
-  char *real = realpath(fs->path, NULL);
-  if (real == NULL) {
-    if (errno != ENOENT)
-      return errno;
-    real = strdup(fs->path);
-    if (real == NULL)
-      return ENOMEM;
-  }
+/* Follows the links at the end of the path, also to a file that is missing;
+ * realpath() would not. */
+static int follow_links(const char *path, char **real) {
+  char target[PATH_MAX];
   struct stat st;
-  bool exists = stat(real, &st) == 0;
-  if (exists && S_ISDIR(st.st_mode)) {
-    free(real);
-    return EISDIR;
+  char *here = strdup(path);
+  for (int links = 0; here != NULL; links++) {
+    if (lstat(here, &st) != 0 || !S_ISLNK(st.st_mode)) {
+      *real = here;
+      return 0;
+    }
+    ssize_t n = links < 40 ? readlink(here, target, sizeof(target) - 1) : -1;
+    if (n < 0) {
+      free(here);
+      return links < 40 ? errno : ELOOP;
+    }
+    target[n] = '\0';
+    const char *slash = strrchr(here, '/');
+    size_t keep = target[0] == '/' || slash == NULL ? 0 : (size_t)(slash - here) + 1;
+    char *there = malloc(keep + (size_t)n + 1);
+    if (there != NULL) {
+      memcpy(there, here, keep);
+      memcpy(there + keep, target, (size_t)n + 1);
+    }
+    free(here);
+    here = there;
   }
+  return ENOMEM;
+}
+
+static int make_temporary(uvw_fs *fs, char *real, temporary **out) {
   const char *slash = strrchr(real, '/');
   size_t directory = slash != NULL ? (size_t)(slash - real) + 1 : 0;
   size_t room = directory + 32;
   temporary *t = malloc(sizeof(*t) + room);
-  if (t == NULL) {
-    free(real);
+  if (t == NULL)
     return ENOMEM;
-  }
-  t->real = real;
   int error = EEXIST;
   for (unsigned attempt = 0; attempt < 100 && error == EEXIST; attempt++) {
     uint64_t random = 0;
@@ -176,20 +189,50 @@ static int open_temporary(uvw_fs *fs) {
     error = fs->fd < 0 ? errno : 0;
   }
   if (error != 0) {
-    free(real);
     free(t);
     return error;
   }
-  fs->walk = t;
-  if (exists && fchmod(fs->fd, st.st_mode & 07777) != 0)
-    return errno;
+  t->real = real;
+  *out = t;
   return 0;
+}
+
+/* The new file is to be as the old one was, as far as we may say so. */
+static int keep_attributes(int fd, const struct stat *old) {
+  struct stat new;
+  if (fstat(fd, &new) != 0)
+    return errno;
+  if (new.st_uid != old->st_uid || new.st_gid != old->st_gid) {
+    int ignored = fchown(fd, old->st_uid, old->st_gid);
+    (void)ignored;
+  }
+  return fchmod(fd, old->st_mode & 07777) == 0 ? 0 : errno;
+}
+
+static int open_temporary(uvw_fs *fs, const struct stat *old) {
+  char *real;
+  temporary *t = NULL;
+  int error = follow_links(fs->path, &real);
+  if (error != 0)
+    return error;
+  error = make_temporary(fs, real, &t);
+  if (error != 0) {
+    free(real);
+    return error;
+  }
+  fs->walk = t;
+  return old != NULL ? keep_attributes(fs->fd, old) : 0;
 }
 
 static int write_start(uvw_fs *fs) {
   if (fs->flags & UVW_FS_ATOMIC) {
-    int error = open_temporary(fs);
-    return error != 0 ? uvw__fs_fail(fs, error) : -1;
+    bool exists = stat(fs->path, &fs->st) == 0;
+    /* Only a regular file can be replaced; a device or FIFO is written to,
+     * and a directory is refused, as without `atomic`. */
+    if (!exists || S_ISREG(fs->st.st_mode)) {
+      int error = open_temporary(fs, exists ? &fs->st : NULL);
+      return error != 0 ? uvw__fs_fail(fs, error) : -1;
+    }
   }
   int how = fs->op == UVW_FS_APPEND ? O_APPEND : O_TRUNC;
   fs->fd = open_nonblocking(fs->path, O_WRONLY | O_CREAT | how, (mode_t)fs->number);

@@ -18,6 +18,7 @@ enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 #define UVW__LONG 30000u          /* a lane whose jobs run longer wants more pumps */
 #define UVW__MEAN_CEILING 1000000u /* one sleeper shall not colour a lane for long */
 #define UVW__SPIN 50000u          /* the longest wait for work without sleeping */
+#define UVW__SETTLE 3000u         /* without a submit, before the callers' lock is taken */
 #define UVW__WATCH 200000u        /* how soon an overrun is noticed */
 #define UVW__WATCH_IDLE 10        /* watches with nothing to do before giving up */
 

@@ -175,6 +175,9 @@ void uvw__bury(uvw_job *job) {
     uvw_job_free(job);
     return;
   }
+  /* It may lie here for long; the owner's descriptors need not. */
+  uvw_owner_unref(job->owner);
+  job->owner = NULL;
   uvw_job *head = atomic_load_explicit(&graveyard, memory_order_relaxed);
   do
     job->next = head;

@@ -167,7 +167,15 @@ void uvw_pool_shutdown(void) {
     lane->head = lane->tail = NULL;
     lane->waiting = 0;
   }
-  while (E.running_entered > 0)
-    uv_cond_wait(&E.drained, &E.mutex);
   uv_mutex_unlock(&E.mutex);
+}
+
+int uvw_pool_drain(unsigned milliseconds) {
+  uv_mutex_lock(&E.mutex);
+  uint64_t end = uv_hrtime() + milliseconds * (uint64_t)1000000;
+  for (uint64_t now; E.running_entered > 0 && (now = uv_hrtime()) < end;)
+    uv_cond_timedwait(&E.drained, &E.mutex, end - now);
+  int running = (int)E.running_entered;
+  uv_mutex_unlock(&E.mutex);
+  return running;
 }

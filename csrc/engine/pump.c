@@ -178,6 +178,24 @@ static bool spin_for_work(void) {
   return found || uvw__any_ready();
 }
 
+/* Whoever submitted just now holds the callers' lock, and will for as long as
+ * it submits more. Asking for the lock now would mean to sleep for it, and to
+ * be woken when it is free; a few microseconds later it often is. */
+static void let_submitters_finish(void) {
+  unsigned seen = atomic_load_explicit(&E.submits, memory_order_relaxed);
+  uint64_t now = uv_hrtime(), end = now + UVW__SPIN, quiet = now + UVW__SETTLE;
+  while (now < quiet && now < end) {
+    for (int i = 0; i < 16; i++)
+      relax();
+    now = uv_hrtime();
+    unsigned submits = atomic_load_explicit(&E.submits, memory_order_relaxed);
+    if (submits != seen) {
+      seen = submits;
+      quiet = now + UVW__SETTLE;
+    }
+  }
+}
+
 /* Sleeps beside the working pumps. True: work waits and nobody ends anything,
  * so take part. */
 static bool watch(void) {
@@ -211,6 +229,7 @@ static void run_pump(uv_work_t *request) {
   const uvw_kind *held = NULL; /* the kind whose caller's lock we hold */
   uint64_t held_since = 0, now = uv_hrtime();
   uint64_t end = now + UVW__QUANTUM;
+  bool spun = false; /* the last job was found by spinning */
   uvw_job *finished = NULL; /* accounted for, not yet delivered */
 
   name_this_thread();
@@ -225,6 +244,7 @@ static void run_pump(uv_work_t *request) {
     if (job == NULL && held == NULL && finished == NULL) {
       if (!spin_for_work())
         break;
+      spun = true;
       now = uv_hrtime();
       end = now + UVW__QUANTUM;
       continue;
@@ -255,6 +275,9 @@ static void run_pump(uv_work_t *request) {
     }
     if (enters) {
       held = job->kind;
+      if (spun)
+        let_submitters_finish();
+      spun = false;
       held->enter();
       held_since = uv_hrtime();
       uv_mutex_lock(&E.mutex);

@@ -127,6 +127,11 @@ core.setup(
     cancelled_error=asyncio.CancelledError,
     invalid_state=asyncio.InvalidStateError,
 )
-# Before finalization: later a running callable would vanish in the middle of
-# a function, or hang the exit.
-atexit.register(lib.uvw_pool_shutdown)
+
+
+@atexit.register
+def _shutdown() -> None:
+    """Before finalization: later a running callable would vanish in the middle, or hang the exit."""
+    lib.uvw_pool_shutdown()
+    while lib.uvw_pool_drain(50):  # in slices, so that Ctrl-C still works
+        pass

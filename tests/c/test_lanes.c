@@ -359,6 +359,7 @@ static void test_shutdown(void) {
   for (int i = 0; i < 100; i++)
     submit(&make(&locked_kind, UVW_LANE_PYTHON, owner, &counter, NULL)->job);
   uvw_pool_shutdown();
+  CHECK(uvw_pool_drain(10000) == 0);
   CHECK(stat_of(UVW_LANE_PYTHON, UVW_STAT_WAITING) == 0);
   CHECK(stat_of(UVW_LANE_PYTHON, UVW_STAT_RUNNING) == 0);
   probe *late = make(&probe_kind, UVW_LANE_IO, owner, NULL, NULL);

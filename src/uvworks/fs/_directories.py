@@ -89,7 +89,7 @@ async def readdir(path: StrPath = ".", *, with_file_types: bool = False) -> list
     Node's fs.readdir.
     """
     if with_file_types:
-        entries: list[Dirent] = await _fs(core.READDIR, path, None, None, core.TYPES, 0, 0, Dirent)
+        entries: list[Dirent] = await _fs(core.READDIR, path, None, None, core.TYPES, 0, Dirent)
         return entries
     names: list[str] | list[bytes] = await _fs(core.READDIR, path)
     return names

@@ -31,7 +31,7 @@ async def read_file(path: StrPath, *, encoding: str | None = None, max_size: int
     if encoding is not None:
         codecs.lookup(encoding)
     limit = -1 if max_size is None else checked_size("max_size", max_size)
-    result: bytes | str = await _fs(core.READ, path, None, None, 0, limit, 0, encoding)
+    result: bytes | str = await _fs(core.READ, path, None, None, 0, limit, encoding)
     return result
 
 

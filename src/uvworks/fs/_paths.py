@@ -1,8 +1,9 @@
 """What works on a name rather than on contents: metadata and links."""
 
 import os
+import struct
 import time
-from math import isfinite
+from math import floor, isfinite, modf
 from operator import index
 
 from .._engine import core
@@ -75,13 +76,19 @@ async def unlink(path: StrPath) -> None:
     await _fs(core.UNLINK, path)
 
 
-def _nanoseconds(name: str, seconds: float) -> int:
-    if isinstance(seconds, float):
-        if not isfinite(seconds):
-            raise ValueError(f"{name} must be finite, got {seconds}")
-        whole, fraction = divmod(seconds, 1)
-        return int(whole) * _NS + int(fraction * _NS)
-    return index(seconds) * _NS
+def _split(name: str, seconds: float) -> tuple[int, int]:
+    """Whole seconds and nanoseconds, rounded down as os.utime does."""
+    if not isinstance(seconds, float):
+        return index(seconds), 0
+    if not isfinite(seconds):
+        raise ValueError(f"{name} must be finite, got {seconds}")
+    fraction, whole = modf(seconds)
+    return _normal(int(whole), floor(fraction * _NS))
+
+
+def _normal(seconds: int, nanoseconds: int) -> tuple[int, int]:
+    more, rest = divmod(nanoseconds, _NS)
+    return seconds + more, rest
 
 
 async def utimes(
@@ -97,10 +104,15 @@ async def utimes(
         if atime is not None or mtime is not None:
             raise ValueError("ns: give either seconds or nanoseconds, not both")
         atime_ns, mtime_ns = map(index, ns)
+        times = (*_normal(0, atime_ns), *_normal(0, mtime_ns))
     elif atime is None and mtime is None:
-        atime_ns = mtime_ns = time.time_ns()
+        times = (*_normal(0, time.time_ns()),) * 2
     elif atime is None or mtime is None:
         raise ValueError(f"{'atime' if atime is None else 'mtime'}: give both times or none")
     else:
-        atime_ns, mtime_ns = _nanoseconds("atime", atime), _nanoseconds("mtime", mtime)
-    await _fs(core.UTIMES, path, None, None, 0, atime_ns, mtime_ns)
+        times = (*_split("atime", atime), *_split("mtime", mtime))
+    try:
+        packed = struct.pack("=4q", *times)
+    except struct.error:
+        raise OverflowError("utimes: a time is out of range") from None
+    await _fs(core.UTIMES, path, None, packed)

@@ -28,8 +28,8 @@ def checked_size(name: str, value: int) -> int:
 
 
 def checked_mode(value: int) -> int:
-    """Permission bits."""
+    """Permission bits; those of a file's type, as in st_mode, are dropped."""
     number = index(value)
-    if not 0 <= number <= 0o7777:
-        raise ValueError(f"mode must be between 0 and 0o7777, got {number:#o}")
-    return number
+    if not 0 <= number <= 0o177777:
+        raise ValueError(f"mode must be between 0 and 0o177777, got {number:#o}")
+    return number & 0o7777
