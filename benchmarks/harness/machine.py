@@ -37,6 +37,12 @@ def others_seconds(mine: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def own_seconds(process: int) -> float:
+    """Processor seconds that one process has used, all its threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

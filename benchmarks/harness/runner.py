@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import others_seconds
+from benchmarks.harness.machine import others_seconds, own_seconds
 from benchmarks.harness.scenario import POOL_SIZE, Cell, Peer, Scenario
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
@@ -192,8 +192,9 @@ class Run:
         """One measured round, repeated while others disturb it: whether it counts does not depend on what came out."""
         mine = {os.getpid(), process.pid}
         while True:
-            begin, others = time.monotonic(), others_seconds(mine)
+            begin, others, own = time.monotonic(), others_seconds(mine), own_seconds(process.pid)
             reply = process.ask(request, self._scenario.timeout)
+            reply["processor"] = own_seconds(process.pid) - own
             reply["disturbed"] = _disturbed(begin, others, mine)
             if not self._scenario.metrics:
                 _check(process.peer, cell, request, reply)

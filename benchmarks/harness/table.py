@@ -81,7 +81,7 @@ def report(scenario: Scenario, results: Results) -> list[str]:
     if scenario.metrics:
         lines += _metrics(scenario, results)
     else:
-        lines += [*_rates(scenario, results), "", *_ratios(scenario, results)]
+        lines += [*_rates(scenario, results), "", *_ratios(scenario, results), "", *_processor(scenario, results)]
     lines += ["", *_verdicts(scenario, results)]
     if not scenario.metrics:
         lines += _spread(scenario, results)
@@ -101,7 +101,7 @@ def _rates(scenario: Scenario, results: Results) -> list[str]:
     for peer in scenario.peers:
         values = [rates(results, cell, peer.name) for cell in cells]
         if any(values):
-            rows.append([peer.name, *[_thousands(median(v)) if v else "-" for v in values]])
+            rows.append([peer.name, *[_short(median(v) / 1e3) if v else "-" for v in values]])
     return _aligned(rows)
 
 
@@ -116,12 +116,24 @@ def _ratios(scenario: Scenario, results: Results) -> list[str]:
             values = paired(results, cell, ratio)
             verdict = found.get((cell, name), {"ok": True, "loss": False, "target": None})
             mark = "!" if not verdict["ok"] else "<" if verdict["loss"] else " "
-            row.append(f"{_ratio(median(values))}{mark}" if values else "- ")
-            targets.append(f"{_ratio(verdict['target'])} " if verdict["target"] is not None else "")
+            row.append(f"{_short(median(values))}{mark}" if values else "- ")
+            targets.append(f"{_short(verdict['target'])} " if verdict["target"] is not None else "")
         if any(cell.strip("- ") for cell in row[1:]):
             rows.append(row)
             if any(targets[1:]):
                 rows.append(targets)
+    return _aligned(rows)
+
+
+def _processor(scenario: Scenario, results: Results) -> list[str]:
+    """What an operation costs in processor time, all threads together: waiting by spinning shows here."""
+    cells = list(results.rounds)
+    rows = [["processor time, microseconds/operation", *cells]]
+    for peer in scenario.peers:
+        replies = [results.rounds[cell].get(peer.name, []) for cell in cells]
+        if any(replies):
+            costs = [[reply["processor"] / reply["operations"] * 1e6 for reply in of_cell] for of_cell in replies]
+            rows.append([peer.name, *[_short(median(values)) if values else "-" for values in costs]])
     return _aligned(rows)
 
 
@@ -159,21 +171,17 @@ def _verdicts(scenario: Scenario, results: Results) -> list[str]:
     for verdict in missed:
         sign = ">=" if verdict["at least"] else "<="
         lines.append(
-            f"  MISSED  {verdict['cell']}: {verdict['what']} is {_ratio(verdict['value'])}, wanted {sign} "
-            f"{_ratio(verdict['target'])} (rounds {_ratio(min(verdict['rounds']))} to {_ratio(max(verdict['rounds']))})"
+            f"  MISSED  {verdict['cell']}: {verdict['what']} is {_short(verdict['value'])}, wanted {sign} "
+            f"{_short(verdict['target'])} (rounds {_short(min(verdict['rounds']))} to {_short(max(verdict['rounds']))})"
         )
     for what in dict.fromkeys(verdict["what"] for verdict in losses):
-        cells = [f"{loss['cell']} {_ratio(loss['value'])}" for loss in losses if loss["what"] == what]
+        cells = [f"{loss['cell']} {_short(loss['value'])}" for loss in losses if loss["what"] == what]
         lines.append(f"  LOSS    {what}: {', '.join(cells)}")
     return lines
 
 
-def _thousands(rate: float) -> str:
-    value = rate / 1e3
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _ratio(value: float) -> str:
+def _short(value: float) -> str:
+    """Three digits or so: more would be noise."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
