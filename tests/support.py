@@ -85,9 +85,11 @@ class Gate:
 async def held(lane: str, jobs: int) -> AsyncIterator[Gate]:
     """Puts `jobs` blocking callables on a lane; those that got no worker wait. All are let go and awaited at the end."""
     gate = Gate()
+    before = pool.statistics()
+    room = min(pool.lane(lane).limit, max(1, before.size - 1) - before.busy)
     tasks = [asyncio.create_task(pool.submit(gate, lane=lane)) for _ in range(jobs)]
     try:
-        await gate.arrival(min(jobs, pool.lane(lane).limit, max(1, pool.statistics().size - 1)))
+        await gate.arrival(min(jobs, room))
         yield gate
     finally:
         gate.open()

@@ -251,11 +251,9 @@ def test_figures_are_plain_frozen_data() -> None:
     assert list(whole.lanes)[:4] == DEFAULTS
     assert whole.size >= 1 and whole.size_known in (True, False) and whole.busy >= 0
     for part in (whole, whole.lanes["io"], whole.lanes["io"].run):
-        assert dataclasses.is_dataclass(part)
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            part.size = 3  # type: ignore[misc, union-attr]
-    with pytest.raises((dataclasses.FrozenInstanceError, AttributeError)):
-        whole.busy = 3  # type: ignore[misc]
+        for field in dataclasses.fields(part):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(part, field.name, 3)
 
 
 def test_a_lane_never_used_has_figures_of_nothing() -> None:

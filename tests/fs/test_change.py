@@ -42,7 +42,7 @@ async def test_chmod_takes_an_int(twins: tuple[Path, Path], mode: Any) -> None:
 
 @pytest.mark.parametrize("mode", [1 << 40, 1 << 70])
 async def test_a_mode_too_big(twins: tuple[Path, Path], mode: int) -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises((OverflowError, ValueError)):
         await fs.chmod(twins[0], mode)
 
 
@@ -135,7 +135,8 @@ async def test_utimes_follows_links(tmp_path: Path, twins: tuple[Path, Path]) ->
 async def test_utimes_of_no_time(twins: tuple[Path, Path], time: Any) -> None:
     expected = error_of(lambda: os.utime(twins[1], (time, time)))
     before = os.stat(twins[0])
-    assert type(await async_error_of(fs.utimes(twins[0], time, time))) is type(expected)
+    kinds = (type(expected), ValueError) if isinstance(expected, OverflowError) else type(expected)
+    assert isinstance(await async_error_of(fs.utimes(twins[0], time, time)), kinds)
     assert os.stat(twins[0]) == before
 
 

@@ -112,7 +112,8 @@ def test_any_length(run: Any, twins: tuple[Path, Path], length: int) -> None:
         if length < 0:
             assert isinstance(error, (ValueError, OverflowError))
         else:
-            assert type(error) is type(expected) and error.args == expected.args
+            assert type(error) is type(expected)
+            assert getattr(error, "errno", None) == getattr(expected, "errno", None)
     else:
         run(fs.truncate(ours, length))
     assert os.stat(ours).st_size == os.stat(theirs).st_size
@@ -145,7 +146,8 @@ def test_any_seconds(run: Any, twins: tuple[Path, Path], atime: float, mtime: fl
     try:
         os.utime(theirs, (atime, mtime))
     except (OSError, OverflowError, ValueError) as expected:
-        assert type(run(async_error_of(fs.utimes(ours, atime, mtime)))) is type(expected)
+        error = run(async_error_of(fs.utimes(ours, atime, mtime)))
+        assert type(error) is type(expected) or {type(error), type(expected)} == {ValueError, OverflowError}
     else:
         run(fs.utimes(ours, atime, mtime))
         status = os.stat(theirs)
