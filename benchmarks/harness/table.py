@@ -186,14 +186,14 @@ def _short(value: float) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side; those that do not fit into WIDTH go into a second table below, with the names again."""
+    """Columns side by side; what does not fit into WIDTH goes into more tables below, with the names again."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    fitting = 1
-    while fitting < len(widths) and sum(widths[: fitting + 1]) + 2 * fitting <= WIDTH:
-        fitting += 1
-    if 1 < fitting < len(widths):
-        first, rest = [row[:fitting] for row in rows], [[row[0], *row[fitting:]] for row in rows]
-        return [*_aligned(first), "", *_aligned(rest)]
+    tables = -(-(sum(widths[1:]) + 2 * len(widths[1:])) // max(1, WIDTH - widths[0]))
+    if tables > 1:
+        size = -(-len(widths[1:]) // tables)
+        parts = [[[row[0], *row[start : start + size]] for row in rows] for start in range(1, len(widths), size)]
+        if len(parts) > 1:
+            return [line for part in parts for line in [*_aligned(part), ""]][:-1]
     return [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
