@@ -19,6 +19,7 @@ can_compile() { # HEADER [FLAG...]
 
 can_compile stdlib.h || packages+=(gcc libc6-dev)
 can_compile uv.h || packages+=(libuv1-dev)
+[ ! -f vendor/libuv/CMakeLists.txt ] || command -v cmake >/dev/null || packages+=(cmake)
 command -v pkg-config >/dev/null || packages+=(pkg-config)
 
 if command -v "$python" >/dev/null; then
