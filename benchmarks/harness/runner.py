@@ -182,7 +182,10 @@ class Run:
         able = [process for process in processes if process.peer.name in requests]
         for number in range(self._rounds):
             turn = number % max(1, len(able))
-            for process in able[turn:] + able[:turn]:
+            order = able[turn:] + able[:turn]
+            if number % 2:
+                order.reverse()  # so that nobody always comes after the same one
+            for process in order:
                 try:
                     replies[process.peer.name].append(self._round(process, cell, requests[process.peer.name]))
                 except PeerError as error:
@@ -194,12 +197,13 @@ class Run:
         while True:
             begin, others, own = time.monotonic(), others_seconds(mine), own_seconds(process.pid)
             reply = process.ask(request, self._scenario.timeout)
-            reply["processor"] = own_seconds(process.pid) - own
-            reply["disturbed"] = _disturbed(begin, others, mine)
+            own = own_seconds(process.pid) - own
+            disturbed = _disturbed(begin, others, mine)
             if not self._scenario.metrics:
                 _check(process.peer, cell, request, reply)
                 reply["rate"] = reply["operations"] / reply["seconds"]
-            if not reply["disturbed"]:
+                reply["processor"] = own
+            if not disturbed:
                 return reply
             if self._patience <= 0:
                 self.results.disturbed += 1

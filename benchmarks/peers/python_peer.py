@@ -126,7 +126,7 @@ async def fairness(api: ModuleType, request: dict[str, Any]) -> dict[str, Any]:
             await fill(job)
             finished += job is compute
 
-    fillers = [(fill, compute if lane == "cpu" else wait) for lane, fill in api.lanes().items()]
+    fillers = [(fill, compute if lane == "cpu" else wait) for lane, fill in api.lanes(request["lanes"]).items()]
     backlog = [asyncio.create_task(keep_full(fill, job)) for fill, job in fillers for _ in range(BACKLOG)]
     await asyncio.sleep(5 * JOB_SECONDS)
     path = f"{request['directory']}/0"

@@ -41,6 +41,6 @@ def submit(function: Callable[[], _T]) -> Awaitable[_T]:
     return _loop.run_in_executor(_pool, function)
 
 
-def lanes() -> dict[str, Callable[[Callable[[], None]], Awaitable[Any]]]:
+def lanes(names: list[str]) -> dict[str, Callable[[Callable[[], None]], Awaitable[Any]]]:
     """One queue for all, so one backlog: filling it three times over would only be unkind."""
     return {"cpu": submit}

@@ -26,6 +26,6 @@ def start(loop: asyncio.AbstractEventLoop) -> None:
     """The size of the pool comes from UV_THREADPOOL_SIZE, as for every libuv program."""
 
 
-def lanes() -> dict[str, Callable[[Callable[[], None]], Awaitable[None]]]:
-    pool.configure(lanes={"thumbs": {"limit": 2}})
-    return {name: partial(pool.submit, lane=name) for name in ("cpu", "dns", "thumbs")}
+def lanes(names: list[str]) -> dict[str, Callable[[Callable[[], None]], Awaitable[None]]]:
+    pool.configure(lanes={"thumbs": {"limit": 2}})  # the user's own
+    return {name: partial(pool.submit, lane=name) for name in names}
