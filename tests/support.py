@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,7 +82,7 @@ class Gate:
 
 @asynccontextmanager
 async def held(lane: str, jobs: int) -> AsyncIterator[Gate]:
-    """Puts `jobs` blocking callables on a lane; those that got no worker wait. All are let go and awaited at the end."""
+    """Puts `jobs` blocking callables on a lane; those without a worker wait. All are let go and awaited at the end."""
     gate = Gate()
     before = pool.statistics()
     room = min(pool.lane(lane).limit, max(1, before.size - 1) - before.busy)
@@ -102,16 +101,15 @@ def python(
     timeout: float = 30,
     env: dict[str, str] | None = None,
     check: bool = True,
-    cwd: Path | None = None,
+    warnings: str = "error",
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script in a fresh interpreter where warnings are errors, as they are in this suite."""
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-W", "error", "-c", textwrap.dedent(script), *args],
+        [sys.executable, "-X", "faulthandler", "-W", warnings, "-c", textwrap.dedent(script), *args],
         capture_output=True,
         text=True,
         timeout=timeout,
         env={**os.environ, **(env or {})},
-        cwd=cwd,
     )
     if check:
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -33,6 +33,11 @@ def test_it_is_an_executor(executor: pool.Executor) -> None:
     assert future.result(10) == (2, 1) and future.done() and not future.cancelled() and future.exception() is None
 
 
+@pytest.mark.parametrize("value", [None, (), (1,), (1, 2), [1], {"a": 1}, Ellipsis, ValueError("a value")], ids=repr)
+def test_the_result_is_the_very_object(executor: pool.Executor, value: object) -> None:
+    assert executor.submit(lambda: value).result(10) is value
+
+
 def test_keywords_are_the_callables_own(executor: pool.Executor) -> None:
     result = executor.submit(dict, fn=1, lane=2, timeout=3, self=4).result(10)
     assert result == {"fn": 1, "lane": 2, "timeout": 3, "self": 4}
@@ -176,9 +181,9 @@ def test_wrong_arguments(executor: pool.Executor) -> None:
             executor.submit(not_callable).result(10)  # type: ignore[arg-type]
 
 
-async def test_run_in_executor(executor_lane: str = "python") -> None:
+async def test_run_in_executor() -> None:
     loop = asyncio.get_running_loop()
-    with pool.Executor(executor_lane) as executor:
+    with pool.Executor() as executor:
         assert await loop.run_in_executor(executor, pow, 2, 5) == 32
         gate = Gate()
         future = loop.run_in_executor(executor, gate)

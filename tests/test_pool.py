@@ -27,7 +27,10 @@ async def test_a_callable_runs_on_a_worker_with_its_arguments() -> None:
     assert (args, kwargs) == ((1, "two"), {"three": 3, "func": 4})
 
 
-@pytest.mark.parametrize("value", [None, 0, "text", [1, 2], object(), ValueError("a value"), asyncio.sleep], ids=repr)
+VALUES = [None, 0, "text", (), (1, 2), [1, 2], object(), ValueError("a value"), asyncio.sleep]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
 async def test_the_result_is_the_very_object(value: Any) -> None:
     assert await pool.submit(lambda: value) is value
 

@@ -1,4 +1,4 @@
-"""read_file gives what open().read() gives: every size around the buffers' edges, files that change while they are read,
+"""read_file gives what open().read() gives: sizes around the buffers' edges, files that change while they are read,
 max_size, encodings."""
 
 import asyncio

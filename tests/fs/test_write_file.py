@@ -1,5 +1,5 @@
-"""write_file and append_file: every kind of data, buffers locked for as long as they are read, modes, atomic writes that
-leave the old file or the new one and nothing else."""
+"""write_file and append_file: every kind of data, buffers locked for as long as they are read, modes, atomic writes
+that leave the old file or the new one and nothing else."""
 
 import array
 import asyncio
