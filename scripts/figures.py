@@ -21,6 +21,7 @@ HEADLINES = [
     ("read a 1 MiB file, 16 in flight", "read_file", "1 MiB x 16"),
     ("read a 1 KiB file, one at a time", "read_file", "1 KiB x 1"),
     ("stat, 128 in flight", "stat", "x 128"),
+    ("stat, one at a time", "stat", "x 1"),
     ("Python no-op on the pool, 128 in flight", "noop", "x 128"),
     ("Python no-op on the pool, one at a time", "noop", "x 1"),
 ]
@@ -59,7 +60,17 @@ def headlines(document: Document) -> str:
         ours = rates(document, scenario, cell, OURS)
         ratios = [ratio(ours, rates(document, scenario, cell, other)) for other in OTHERS]
         lines.append(f"| {text} | {thousands(ours)} | " + " | ".join(ratios) + " |")
-    return "\n".join([*lines, "", how(document)])
+    return "\n".join([*lines, "", *answer_behind_others(document), how(document)])
+
+
+def answer_behind_others(document: Document) -> list[str]:
+    """What the lanes are for, in one sentence; nothing when the scenario was not run."""
+    rounds = document["scenarios"].get("fairness", {}).get("rounds", {}).get("64 jobs waiting", {})
+    medians = {peer: median(reply["p50 ms"] for reply in replies) for peer, replies in rounds.items() if replies}
+    if OURS not in medians:
+        return []
+    others = ", ".join(f"{medians[other]:.0f} ms for {other}" for other in OTHERS if other in medians)
+    return [f"One `stat` while 64 jobs of 20 ms wait: {medians[OURS]:.2f} ms at the median; {others}.", ""]
 
 
 def everything(document: Document) -> str:
@@ -82,11 +93,12 @@ def everything(document: Document) -> str:
                 for peer, rounds in replies.items():
                     values = (median(reply[metric] for reply in rounds) for metric in metrics)
                     lines.append(f"| {peer} | " + " | ".join(f"{value:,.4g}" for value in values) + " |")
+        lines.append("")
         for verdict in scenario["verdicts"]:
             if not verdict["ok"] or verdict["loss"]:
-                wanted = f", wanted {verdict['target']:g}" if verdict["target"] is not None else ""
+                wanted = f", wanted {verdict['target']:.3g}" if verdict["target"] is not None else ""
                 kind = "Loss" if verdict["loss"] else "Missed"
-                lines += ["", f"{kind}: {verdict['cell']}, {verdict['what']} is {verdict['value']:.2f}{wanted}."]
+                lines.append(f"- {kind}: {verdict['cell']}, {verdict['what']} is {verdict['value']:.2f}{wanted}")
     return "\n".join(lines)
 
 
