@@ -81,9 +81,9 @@ static int run_for_executor(uvw_job *job) {
   if (answer == Py_True) {
     run(job);
     if (self->value != NULL)
-      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_result", "O", self->value));
+      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_result", "(O)", self->value));
     else
-      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_exception", "O", self->exception));
+      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_exception", "(O)", self->exception));
   } else {
     clear_call(self);
     job->error = ECANCELED;

@@ -317,26 +317,25 @@ int job_complete(uvw_job *job) {
 
 /* As a future ------------------------------------------------------------- */
 
+/* Tasks ask this in their wake-up and drop the answer; what it raises they
+ * throw into the coroutine. Only a cancel is raised here. Any other outcome
+ * the coroutine gets from the await itself, by send(): an exception thrown
+ * from outside would not be the same (GeneratorExit closes what it meets). */
 static PyObject *Job_result(Job *self, PyObject *Py_UNUSED(ignored)) {
-  if (self->state == JOB_CANCELLED) {
-    PyObject *error = self->cancel_message != NULL
-                          ? PyObject_CallOneArg(hooks.cancelled_error, self->cancel_message)
-                          : PyObject_CallNoArgs(hooks.cancelled_error);
-    if (error != NULL) {
-      raise_again(error);
-      Py_DECREF(error);
-    }
-    return NULL;
-  }
+  if (self->state == JOB_DONE)
+    Py_RETURN_NONE;
   if (self->state == JOB_PENDING) {
     PyErr_SetString(hooks.invalid_state, "Result is not ready.");
     return NULL;
   }
-  if (self->exception != NULL) {
-    raise_again(self->exception);
-    return NULL;
+  PyObject *error = self->cancel_message != NULL
+                        ? PyObject_CallOneArg(hooks.cancelled_error, self->cancel_message)
+                        : PyObject_CallNoArgs(hooks.cancelled_error);
+  if (error != NULL) {
+    raise_again(error);
+    Py_DECREF(error);
   }
-  return Py_NewRef(self->value);
+  return NULL;
 }
 
 static PyObject *Job_done(Job *self, PyObject *Py_UNUSED(ignored)) {
@@ -426,8 +425,17 @@ static PySendResult Job_am_send(Job *self, PyObject *Py_UNUSED(value), PyObject 
     *result = Py_NewRef((PyObject *)self);
     return PYGEN_NEXT;
   }
-  *result = Job_result(self, NULL);
-  return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+  *result = NULL;
+  if (self->state != JOB_DONE) {
+    Job_result(self, NULL);
+    return PYGEN_ERROR;
+  }
+  if (self->exception != NULL) {
+    raise_again(self->exception);
+    return PYGEN_ERROR;
+  }
+  *result = Py_NewRef(self->value);
+  return PYGEN_RETURN;
 }
 
 static PyObject *Job_send(Job *self, PyObject *value) {
@@ -469,9 +477,10 @@ static PyObject *Job_close(Job *self, PyObject *Py_UNUSED(ignored)) {
 /* For other targets, and for parking --------------------------------------- */
 
 static PyObject *Job_withdraw(Job *self, PyObject *Py_UNUSED(ignored)) {
-  bool pending = self->job != NULL && !self->abandoned;
-  job_abandon(self);
-  return PyBool_FromLong(pending && self->job == NULL);
+  if (self->job == NULL || self->abandoned || self->parked != NULL || !uvw_withdraw(self->job))
+    Py_RETURN_FALSE;
+  job_discard(self->job);
+  Py_RETURN_TRUE;
 }
 
 static PyObject *Job_resume(Job *self, PyObject *Py_UNUSED(ignored)) {
@@ -531,7 +540,8 @@ static void Job_dealloc(Job *self) {
 }
 
 static PyMethodDef Job_methods[] = {
-    {"result", (PyCFunction)Job_result, METH_NOARGS, "As of asyncio.Future."},
+    {"result", (PyCFunction)Job_result, METH_NOARGS,
+     "For a task's wake-up: raises a cancel; the outcome comes with the await."},
     {"done", (PyCFunction)Job_done, METH_NOARGS, "As of asyncio.Future."},
     {"cancelled", (PyCFunction)Job_cancelled, METH_NOARGS, "As of asyncio.Future."},
     {"get_loop", (PyCFunction)Job_get_loop, METH_NOARGS, "As of asyncio.Future."},
@@ -546,7 +556,7 @@ static PyMethodDef Job_methods[] = {
      "Nobody waits: stop the job and raise the exception."},
     {"close", (PyCFunction)Job_close, METH_NOARGS, "Nobody waits: stop the job."},
     {"withdraw", (PyCFunction)Job_withdraw, METH_NOARGS,
-     "Nobody waits: stop the job; true if it will never run."},
+     "Take the job out of its lane; false if it has begun or ended."},
     {"resume", (PyCFunction)Job_resume, METH_NOARGS, "End of the wait that park() began."},
     {NULL, NULL, 0, NULL},
 };

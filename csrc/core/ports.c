@@ -43,6 +43,8 @@ static void port_close(Port *self) {
     if (!stale)
       job_abandon(job);
   }
+  uvw_owner_unref(self->owner);
+  self->owner = NULL;
 }
 
 static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -54,7 +56,7 @@ static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
   Port *self = (Port *)type->tp_alloc(type, 0);
   if (self == NULL)
     return NULL;
-  self->closed = true; /* until it is whole */
+  self->closed = true; /* until it has an owner */
   if (loop != Py_None)
     self->loop = Py_NewRef(loop);
   if (address != 0) {
@@ -89,7 +91,6 @@ static void Port_dealloc(Port *self) {
   if (self->weakrefs != NULL)
     PyObject_ClearWeakRefs((PyObject *)self);
   Port_clear(self);
-  uvw_owner_unref(self->owner);
   Py_TYPE(self)->tp_free(self);
 }
 
@@ -137,7 +138,7 @@ static PyObject *Port_close(Port *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 static PyObject *Port_fileno(Port *self, PyObject *Py_UNUSED(ignored)) {
-  return PyLong_FromLong(uvw_owner_fd(self->owner));
+  return PyLong_FromLong(self->closed ? -1 : uvw_owner_fd(self->owner));
 }
 
 static PyObject *Port_get_pending(Port *self, void *Py_UNUSED(closure)) {

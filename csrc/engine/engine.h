@@ -81,10 +81,11 @@ void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane,
                   uvw_owner *owner, void *token);
 void uvw_job_free(uvw_job *job);
 int uvw_submit(uvw_job *job);
-/* True when the job was still waiting: it is the caller's again. False: its
- * stop flag is set and it will come through its owner. Only for jobs that
- * were submitted and not yet taken. */
+/* For jobs that were submitted and not yet taken. True when the job was still
+ * waiting: it is the caller's again. False: it will come through its owner,
+ * after uvw_cancel() with its stop flag set, after uvw_withdraw() untouched. */
 bool uvw_cancel(uvw_job *job);
+bool uvw_withdraw(uvw_job *job);
 bool uvw_job_waiting(uvw_job *job);
 /* Asked by a step between chunks. */
 bool uvw_stopping(uvw_job *job);

@@ -211,20 +211,30 @@ int uvw_submit(uvw_job *job) {
   return error;
 }
 
+static bool withdraw(uvw_job *job) {
+  if (job->state != UVW__WAITING)
+    return false;
+  dequeue(job);
+  job->state = UVW__IDLE;
+  E.lanes[job->lane].cancelled++;
+  return true;
+}
+
+bool uvw_withdraw(uvw_job *job) {
+  uv_mutex_lock(&E.mutex);
+  bool withdrawn = withdraw(job);
+  uv_mutex_unlock(&E.mutex);
+  return withdrawn;
+}
+
 bool uvw_cancel(uvw_job *job) {
   uv_mutex_lock(&E.mutex);
-  uvw__lane *lane = &E.lanes[job->lane];
-  bool dequeued = job->state == UVW__WAITING;
-  if (dequeued) {
-    dequeue(job);
-    job->state = UVW__IDLE;
-    lane->cancelled++;
-  } else if (!atomic_exchange_explicit(&job->stop, true, memory_order_relaxed) &&
-             job->state == UVW__RUNNING) {
-    lane->orphaned++;
-  }
+  bool withdrawn = withdraw(job);
+  if (!withdrawn && !atomic_exchange_explicit(&job->stop, true, memory_order_relaxed) &&
+      job->state == UVW__RUNNING)
+    E.lanes[job->lane].orphaned++;
   uv_mutex_unlock(&E.mutex);
-  return dequeued;
+  return withdrawn;
 }
 
 bool uvw_job_waiting(uvw_job *job) {

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -29,18 +30,21 @@ configured_size: int | None = None
 
 _RETRY_DELAY = 0.01  # seconds between two tries to open a FIFO that nobody reads
 
-# Ports of loops that may have closed without letting go of their handles.
+# Ports of loops that may have closed without letting go of their handles (rloop).
 _ports: WeakSet[Any] = WeakSet()
+_ports_lock = Lock()
 
 
 def _attach(loop: asyncio.AbstractEventLoop) -> Any:
     """Make the loop's port. From here on only the loop's reader handle owns it."""
-    for old in list(_ports):
-        if old.loop.is_closed():
-            old.close()
     port = core.Port(loop)
     loop.add_reader(port.fileno(), port.dispatch)
-    _ports.add(port)
+    with _ports_lock:
+        old = list(_ports)
+        _ports.add(port)
+    for other in old:
+        if other.loop.is_closed():
+            other.close()
     return port
 
 

@@ -40,6 +40,7 @@ _MAX_SIZE = 1024  # libuv's own bound
 
 async def submit(
     func: Callable[..., _T],
+    /,
     *args: Any,
     lane: str = "python",
     timeout: float | None = None,  # noqa: ASYNC109 - part of what is asked of the job, as in Executor.map

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+from weakref import ref
 
 from ._native import core, ffi, lib, text
 
@@ -26,7 +27,15 @@ def version() -> str:
     return text(lib.uv_version_string())
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+_here = threading.local()  # .loop: the loop that this thread runs
+
+
+def _raised(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What a turn raises, Ctrl-C included, goes to run() through libuv's frames."""
+    _here.loop._fail(error)
+
+
+@ffi.def_extern(onerror=_raised)  # type: ignore[untyped-decorator]
 def uvw_on_turn(data: Any) -> None:
     """The one hook: the engine calls it between the phases of a loop."""
     ffi.from_handle(data)._turn()
@@ -38,7 +47,9 @@ class Work:
     __slots__ = ("_after", "_job", "_loop")
 
     def __init__(self, loop: "Loop", after: Callable[[BaseException | None, Any], object] | None) -> None:
-        self._loop = loop
+        # Weak: the engine holds this object as long as the work runs, and
+        # shall not hold a loop that its owner has dropped.
+        self._loop = ref(loop)
         self._after = after
         self._job: Any = None
 
@@ -56,8 +67,9 @@ class Work:
         """
         if not self._job.withdraw():
             return False
-        if self._after is not None:
-            self._loop._cancelled.append(self)
+        loop = self._loop()
+        if loop is not None and self._after is not None:
+            loop._cancelled.append(self)
         return True
 
 
@@ -121,6 +133,7 @@ class Loop:
         signals = threading.current_thread() is threading.main_thread()
         if signals:
             previous = signal.set_wakeup_fd(lib.uvw_loop_signal_fd(loop), warn_on_full_buffer=False)
+        outer, _here.loop = getattr(_here, "loop", None), self
         try:
             self._settle_cancelled()
             self._hold()
@@ -128,6 +141,7 @@ class Loop:
         finally:
             if signals:
                 signal.set_wakeup_fd(previous)
+            _here.loop = outer
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
@@ -145,12 +159,12 @@ class Loop:
         try:
             self._port.dispatch()
             self._settle_cancelled()
-        except BaseException as error:
-            # To run(), through libuv's frames.
-            self._error = error
-            lib.uvw_loop_stop(self._loop)
-        if self._loop is not None:
+        finally:
             self._hold()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        lib.uvw_loop_stop(self._loop)
 
     def stop(self) -> None:
         """End run() soon. May be called from any thread. uv_stop."""
