@@ -188,12 +188,15 @@ def _short(value: float) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns side by side; what does not fit into WIDTH goes into more tables below, with the names again."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    tables = -(-(sum(widths[1:]) + 2 * len(widths[1:])) // max(1, WIDTH - widths[0]))
-    if tables > 1:
-        size = -(-len(widths[1:]) // tables)
-        parts = [[[row[0], *row[start : start + size]] for row in rows] for start in range(1, len(widths), size)]
-        if len(parts) > 1:
-            return [line for part in parts for line in [*_aligned(part), ""]][:-1]
+    columns = len(widths) - 1
+    for tables in range(1, columns + 1):
+        size = -(-columns // tables)
+        starts = range(1, columns + 1, size)
+        if all(widths[0] + sum(widths[at : at + size]) + 2 * size <= WIDTH for at in starts):
+            break
+    if columns and size < columns:
+        parts = [[[row[0], *row[at : at + size]] for row in rows] for at in starts]
+        return [line for part in parts for line in [*_aligned(part), ""]][:-1]
     return [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
