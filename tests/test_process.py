@@ -102,12 +102,12 @@ def test_an_executor_keeps_its_promises_at_exit() -> None:
     """As those of concurrent.futures do: what was submitted runs."""
     done = python(
         """
-        import time
+        import os, time
         from uvworks import pool
 
         executor = pool.Executor()
         for number in range(20):
-            executor.submit(lambda number=number: (time.sleep(0.002), os.write(1, b"%d\n" % number)))
+            executor.submit(lambda number=number: (time.sleep(0.002), os.write(1, b"%d " % number)))
         """
     )
     assert sorted(map(int, done.stdout.split())) == list(range(20))

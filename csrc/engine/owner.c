@@ -116,38 +116,54 @@ bool uvw__owner_push(uvw_owner *owner, uvw_job *job) {
   return accepted;
 }
 
-/* Answers the wake and takes all that has collected, oldest first. */
-uvw_job *uvw_owner_take(uvw_owner *owner) {
+static void answer_wake(uvw_owner *owner) {
   char drain[256];
+  size_t size = owner->read_fd == owner->write_fd ? sizeof(uint64_t) : sizeof(drain);
   ssize_t n;
   do
-    n = read(owner->read_fd, drain, owner->read_fd == owner->write_fd ? 8 : sizeof(drain));
+    n = read(owner->read_fd, drain, size);
   while (n < 0 && errno == EINTR);
-  uv_mutex_lock(&owner->mutex);
+}
+
+static uvw_job *take_list(uvw_owner *owner) {
   uvw_job *list = owner->head;
   owner->head = owner->tail = NULL;
-  owner->woken = false;
+  return list;
+}
+
+/* Takes all that has collected, oldest first. Only with NULL is the wake
+ * answered: until then nobody pays for another one. Who stops earlier calls
+ * uvw_owner_untake(). */
+uvw_job *uvw_owner_take(uvw_owner *owner) {
+  uv_mutex_lock(&owner->mutex);
+  uvw_job *list = take_list(owner);
+  uv_mutex_unlock(&owner->mutex);
+  if (list != NULL)
+    return list;
+  answer_wake(owner);
+  uv_mutex_lock(&owner->mutex);
+  list = take_list(owner);
+  owner->woken = list != NULL;
   uv_mutex_unlock(&owner->mutex);
   return list;
 }
 
-/* Gives the untreated rest of a take back, to the front, and wakes again. */
+/* Gives the untreated rest of a take back, if any, to the front, and asks for
+ * another turn. */
 void uvw_owner_untake(uvw_owner *owner, uvw_job *list) {
-  if (list == NULL)
-    return;
-  uvw_job *last = list;
-  while (last->next != NULL)
-    last = last->next;
   uv_mutex_lock(&owner->mutex);
-  last->next = owner->head;
-  owner->head = list;
-  if (owner->tail == NULL)
-    owner->tail = last;
-  bool wanted = !owner->woken;
+  if (list != NULL) {
+    uvw_job *last = list;
+    while (last->next != NULL)
+      last = last->next;
+    last->next = owner->head;
+    owner->head = list;
+    if (owner->tail == NULL)
+      owner->tail = last;
+  }
   owner->woken = true;
   uv_mutex_unlock(&owner->mutex);
-  if (wanted)
-    wake(owner);
+  wake(owner);
 }
 
 /* Returns what was not taken. The caller cancels the jobs it knows of; those

@@ -237,7 +237,8 @@ static void run_pump(uv_work_t *request) {
   E.starting--;
   if (self->watching && !watch())
     goto out;
-  for (unsigned count = 0; count < UVW__QUANTUM_JOBS && now < end;) {
+  /* Time alone bounds a hold of the callers' lock: it was dear to get. */
+  for (unsigned count = 0; (held != NULL || count < UVW__QUANTUM_JOBS) && now < end;) {
     uvw_job *job = uvw__pick(held != NULL ? held->enter : NULL);
     bool changes = held != NULL && (job == NULL || job->kind->enter != held->enter ||
                                     now - held_since > UVW__BATCH);
@@ -280,6 +281,7 @@ static void run_pump(uv_work_t *request) {
       spun = false;
       held->enter();
       held_since = uv_hrtime();
+      end = held_since + UVW__QUANTUM; /* the wait for it is not our turn */
       uv_mutex_lock(&E.mutex);
       E.gate = false;
       if (uvw__any_ready())

@@ -17,14 +17,15 @@
     }                                                                                 \
   } while (0)
 
-/* Waits for completions and takes them; aborts after ten seconds without any. */
+/* Takes completions, waiting for the first; aborts after ten seconds without
+ * any. An owner wakes again only after a take that gave nothing. */
 static inline uvw_job *wait_and_take(uvw_owner *owner) {
   for (;;) {
-    struct pollfd p = {.fd = uvw_owner_fd(owner), .events = POLLIN};
-    CHECK(poll(&p, 1, 10000) == 1);
     uvw_job *list = uvw_owner_take(owner);
     if (list != NULL)
       return list;
+    struct pollfd p = {.fd = uvw_owner_fd(owner), .events = POLLIN};
+    CHECK(poll(&p, 1, 10000) == 1);
   }
 }
 

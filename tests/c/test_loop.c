@@ -8,12 +8,14 @@ static int hooks;
 
 static void hook(void *data) {
   uvw_loop *loop = *(uvw_loop **)data;
-  uvw_job *list = uvw_owner_take(uvw_loop_owner(loop));
+  uvw_job *list;
   hooks++;
-  while (list != NULL) {
-    uvw_job *job = list;
-    list = job->next;
-    uvw_job_free(job);
+  while ((list = uvw_owner_take(uvw_loop_owner(loop))) != NULL) {
+    while (list != NULL) {
+      uvw_job *job = list;
+      list = job->next;
+      uvw_job_free(job);
+    }
   }
   uvw_loop_pending(loop, 0);
 }
