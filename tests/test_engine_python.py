@@ -307,7 +307,8 @@ def test_a_loop_that_keeps_its_readers_after_closing_is_swept() -> None:
         return sum(os.path.lexists(link) and os.readlink(link) == "anon_inode:[eventfd]" for link in links)
 
     async def body():
-        results = await asyncio.gather(*(call() for call in (lambda: fs.stat("/"), lambda: pool.submit(int, "3")) * 100))
+        calls = [call for _ in range(100) for call in (fs.stat("/"), pool.submit(int, "3"))]
+        results = await asyncio.gather(*calls)
         assert results[1] == 3 and results[0] == os.stat("/")
         task = asyncio.create_task(pool.submit(int))
         await asyncio.sleep(0)

@@ -109,9 +109,9 @@ async def test_two_at_once_on_one_tree_leave_nothing(tmp_path: Path) -> None:
 
 async def test_a_cancel_stops_it_half_way(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    spread(tree, 200, 60)
+    spread(tree, 100, 60)
     task = asyncio.create_task(fs.rm(tree, recursive=True))
-    await until(lambda: task.done() or len(os.listdir(tree)) < 200)
+    await until(lambda: task.done() or len(os.listdir(tree)) < 100)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -123,7 +123,7 @@ async def test_a_cancel_stops_it_half_way(tmp_path: Path) -> None:
 
 
 async def test_a_long_rm_gives_way_to_others(tmp_path: Path) -> None:
-    spread(tmp_path / "tree", 100, 60)
+    spread(tmp_path / "tree", 40, 50)
     task = asyncio.create_task(fs.rm(tmp_path / "tree", recursive=True))
     for _ in range(20):
         await fs.stat(tmp_path)
