@@ -30,7 +30,7 @@ void uvw__buffers_init(void) {
     abort();
 }
 
-void uvw__buffers_lock(void) { uv_mutex_lock(&pool.mutex); }
+void uvw__buffers_lock(void) { uvw__lock(&pool.mutex); }
 void uvw__buffers_unlock(void) { uv_mutex_unlock(&pool.mutex); }
 
 static int class_of(size_t size) {
@@ -45,7 +45,7 @@ void *uvw_buffer_get(size_t *size) {
   if (class < 0)
     return malloc(*size);
   *size = class_size[class];
-  uv_mutex_lock(&pool.mutex);
+  uvw__lock(&pool.mutex);
   spare *found = pool.free[class];
   if (found != NULL) {
     pool.free[class] = found->next;
@@ -60,7 +60,7 @@ void uvw_buffer_put(void *buffer, size_t size) {
     return;
   int class = class_of(size);
   if (class >= 0 && class_size[class] == size) {
-    uv_mutex_lock(&pool.mutex);
+    uvw__lock(&pool.mutex);
     if (pool.kept + size <= KEPT_BYTES) {
       spare *kept = buffer;
       kept->next = pool.free[class];

@@ -9,6 +9,27 @@
 
 #include "engine.h"
 
+static inline void uvw__relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+/* For the mutexes that a loop's thread and the workers both take for every
+ * job, and hold for tens of nanoseconds: going to sleep for one costs a
+ * hundred times that. */
+static inline void uvw__lock(uv_mutex_t *mutex) {
+  for (int i = 0; i < 100; i++) {
+    if (uv_mutex_trylock(mutex) == 0)
+      return;
+    for (int j = 0; j < 4; j++)
+      uvw__relax();
+  }
+  uv_mutex_lock(mutex);
+}
+
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */

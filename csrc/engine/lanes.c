@@ -189,7 +189,7 @@ void uvw_job_free(uvw_job *job) {
 int uvw_submit(uvw_job *job) {
   uint64_t now = uv_hrtime();
   int error = 0;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   uvw__lane *lane = &E.lanes[job->lane];
   if (atomic_load_explicit(&E.shutdown, memory_order_relaxed)) {
     error = UV_ESHUTDOWN;
@@ -221,14 +221,14 @@ static bool withdraw(uvw_job *job) {
 }
 
 bool uvw_withdraw(uvw_job *job) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   bool withdrawn = withdraw(job);
   uv_mutex_unlock(&E.mutex);
   return withdrawn;
 }
 
 bool uvw_cancel(uvw_job *job) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   bool withdrawn = withdraw(job);
   if (!withdrawn && !atomic_exchange_explicit(&job->stop, true, memory_order_relaxed) &&
       job->state == UVW__RUNNING)
@@ -238,7 +238,7 @@ bool uvw_cancel(uvw_job *job) {
 }
 
 bool uvw_job_waiting(uvw_job *job) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   bool waiting = job->state == UVW__WAITING;
   uv_mutex_unlock(&E.mutex);
   return waiting;
@@ -250,7 +250,7 @@ bool uvw_stopping(uvw_job *job) {
 }
 
 bool uvw_lane_full(unsigned index) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   bool full = E.size == 1 || !lane_open(&E.lanes[index]);
   uv_mutex_unlock(&E.mutex);
   return full;
@@ -266,7 +266,7 @@ static int find(const char *name) {
 }
 
 int uvw_lane_find(const char *name) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   int index = find(name);
   uv_mutex_unlock(&E.mutex);
   return index;
@@ -281,7 +281,7 @@ static void serve_again(void) {
 int uvw_lane_open(const char *name, unsigned limit, int64_t max_queue) {
   if (name[0] == '\0' || strlen(name) >= sizeof(E.lanes[0].name) || max_queue < -1)
     return UV_EINVAL;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   int index = find(name);
   if (index < 0) {
     index = (int)E.lane_count;
@@ -297,7 +297,7 @@ int uvw_lane_open(const char *name, unsigned limit, int64_t max_queue) {
 int uvw_lane_set_limit(unsigned index, unsigned limit) {
   if (index >= uvw_lane_count())
     return UV_EINVAL;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   E.lanes[index].limit = limit;
   serve_again();
   uv_mutex_unlock(&E.mutex);
@@ -307,14 +307,14 @@ int uvw_lane_set_limit(unsigned index, unsigned limit) {
 int uvw_lane_set_max_queue(unsigned index, int64_t max_queue) {
   if (index >= uvw_lane_count() || max_queue < -1)
     return UV_EINVAL;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   E.lanes[index].max_queue = max_queue;
   uv_mutex_unlock(&E.mutex);
   return 0;
 }
 
 unsigned uvw_lane_count(void) {
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   unsigned count = E.lane_count;
   uv_mutex_unlock(&E.mutex);
   return count;
@@ -327,7 +327,7 @@ const char *uvw_lane_name(unsigned index) {
 int uvw_lane_statistics(unsigned index, double *out) {
   if (index >= uvw_lane_count())
     return UV_EINVAL;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   const uvw__lane *lane = &E.lanes[index];
   out[UVW_STAT_LIMIT] = E.size > 0 ? uvw__lane_limit(lane) : lane->limit;
   out[UVW_STAT_MAX_QUEUE] = (double)lane->max_queue;

@@ -97,7 +97,7 @@ bool uvw__owner_push(uvw_owner *owner, uvw_job *job) {
   bool wanted = false, accepted;
   /* The job may be taken and freed as soon as the mutex is released. */
   uvw_owner_ref(owner);
-  uv_mutex_lock(&owner->mutex);
+  uvw__lock(&owner->mutex);
   accepted = !owner->closed;
   if (accepted) {
     job->next = NULL;
@@ -135,13 +135,13 @@ static uvw_job *take_list(uvw_owner *owner) {
  * answered: until then nobody pays for another one. Who stops earlier calls
  * uvw_owner_untake(). */
 uvw_job *uvw_owner_take(uvw_owner *owner) {
-  uv_mutex_lock(&owner->mutex);
+  uvw__lock(&owner->mutex);
   uvw_job *list = take_list(owner);
   uv_mutex_unlock(&owner->mutex);
   if (list != NULL)
     return list;
   answer_wake(owner);
-  uv_mutex_lock(&owner->mutex);
+  uvw__lock(&owner->mutex);
   list = take_list(owner);
   owner->woken = list != NULL;
   uv_mutex_unlock(&owner->mutex);
@@ -151,7 +151,7 @@ uvw_job *uvw_owner_take(uvw_owner *owner) {
 /* Gives the untreated rest of a take back, if any, to the front, and asks for
  * another turn. */
 void uvw_owner_untake(uvw_owner *owner, uvw_job *list) {
-  uv_mutex_lock(&owner->mutex);
+  uvw__lock(&owner->mutex);
   if (list != NULL) {
     uvw_job *last = list;
     while (last->next != NULL)
@@ -171,7 +171,7 @@ void uvw_owner_untake(uvw_owner *owner, uvw_job *list) {
 uvw_job *uvw_owner_close(uvw_owner *owner) {
   if (uvw_owner_stale(owner))
     return NULL;
-  uv_mutex_lock(&owner->mutex);
+  uvw__lock(&owner->mutex);
   uvw_job *list = owner->head;
   owner->head = owner->tail = NULL;
   owner->closed = true;

@@ -38,7 +38,7 @@ bool uvw_should_yield(uvw_job *job) {
   (void)job;
   if (uv_hrtime() < slice_end)
     return false;
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   bool others = uvw__any_ready();
   uv_mutex_unlock(&E.mutex);
   slice_end = uv_hrtime() + UVW__QUANTUM;
@@ -148,14 +148,6 @@ void uvw__note_submit(uint64_t now) {
   E.idle_since = 0;
 }
 
-static inline void relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 /* True if something was submitted meanwhile. */
 static bool spin_for_work(void) {
   if (E.idle_since == 0)
@@ -169,11 +161,11 @@ static bool spin_for_work(void) {
   uint64_t until = uv_hrtime() + UVW__SPIN;
   do {
     for (int i = 0; i < 32 && !found; i++) {
-      relax();
+      uvw__relax();
       found = atomic_load_explicit(&E.submits, memory_order_relaxed) != seen;
     }
   } while (!found && uv_hrtime() < until);
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   E.spinning--;
   return found || uvw__any_ready();
 }
@@ -186,7 +178,7 @@ static void let_submitters_finish(void) {
   uint64_t now = uv_hrtime(), end = now + UVW__SPIN, quiet = now + UVW__SETTLE;
   while (now < quiet && now < end) {
     for (int i = 0; i < 16; i++)
-      relax();
+      uvw__relax();
     now = uv_hrtime();
     unsigned submits = atomic_load_explicit(&E.submits, memory_order_relaxed);
     if (submits != seen) {
@@ -233,7 +225,7 @@ static void run_pump(uv_work_t *request) {
   uvw_job *finished = NULL; /* accounted for, not yet delivered */
 
   name_this_thread();
-  uv_mutex_lock(&E.mutex);
+  uvw__lock(&E.mutex);
   E.starting--;
   if (self->watching && !watch())
     goto out;
@@ -271,7 +263,7 @@ static void run_pump(uv_work_t *request) {
       held = NULL;
     }
     if (job == NULL) {
-      uv_mutex_lock(&E.mutex);
+      uvw__lock(&E.mutex);
       continue;
     }
     if (enters) {
@@ -282,7 +274,7 @@ static void run_pump(uv_work_t *request) {
       held->enter();
       held_since = uv_hrtime();
       end = held_since + UVW__QUANTUM; /* the wait for it is not our turn */
-      uv_mutex_lock(&E.mutex);
+      uvw__lock(&E.mutex);
       E.gate = false;
       if (uvw__any_ready())
         uvw__serve();
@@ -297,7 +289,7 @@ static void run_pump(uv_work_t *request) {
     now = uv_hrtime();
     count++;
 
-    uv_mutex_lock(&E.mutex);
+    uvw__lock(&E.mutex);
     E.in_long -= is_long;
     uvw__end(job, step, now - begun);
     if (step == UVW_AGAIN) {
@@ -312,7 +304,7 @@ static void run_pump(uv_work_t *request) {
     deliver(finished);
     if (held != NULL)
       held->leave();
-    uv_mutex_lock(&E.mutex);
+    uvw__lock(&E.mutex);
   }
 out:
   E.pumps--;
