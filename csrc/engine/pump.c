@@ -229,8 +229,7 @@ static void run_pump(uv_work_t *request) {
   E.starting--;
   if (self->watching && !watch())
     goto out;
-  /* Time alone bounds a hold of the callers' lock: it was dear to get. */
-  for (unsigned count = 0; (held != NULL || count < UVW__QUANTUM_JOBS) && now < end;) {
+  while (now < end) {
     uvw_job *job = uvw__pick(held != NULL ? held->enter : NULL);
     bool changes = held != NULL && (job == NULL || job->kind->enter != held->enter ||
                                     now - held_since > UVW__BATCH);
@@ -287,7 +286,6 @@ static void run_pump(uv_work_t *request) {
     int step = job->kind->run(job);
     current_lane = -1;
     now = uv_hrtime();
-    count++;
 
     uvw__lock(&E.mutex);
     E.in_long -= is_long;
