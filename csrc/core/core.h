@@ -24,6 +24,7 @@ struct Port {
   uvw_owner *owner;
   PyObject *loop; /* asyncio's loop, or NULL for the bare loop */
   Job *pending;
+  int luck;            /* of waiting for more within a turn */
   Port *next, *prev;   /* all ports */
   bool closed;
   PyObject *weakrefs;

@@ -24,6 +24,7 @@ struct uvw_owner {
   bool woken; /* a wake is on its way and has not been answered by a take */
   int read_fd, write_fd;
   uvw_job *head, *tail;
+  atomic_bool filled; /* for those who spin: something is in the list */
 };
 
 static int make_wake(int fds[2]) {
@@ -51,6 +52,7 @@ uvw_owner *uvw_owner_new(void) {
   if (uv_mutex_init(&owner->mutex) != 0)
     abort();
   atomic_init(&owner->references, 1);
+  atomic_init(&owner->filled, false);
   owner->generation = uvw_generation();
   owner->read_fd = fds[0];
   owner->write_fd = fds[1];
@@ -106,6 +108,7 @@ bool uvw__owner_push(uvw_owner *owner, uvw_job *job) {
     else
       owner->head = job;
     owner->tail = job;
+    atomic_store_explicit(&owner->filled, true, memory_order_relaxed);
     wanted = !owner->woken;
     owner->woken = true;
   }
@@ -128,13 +131,21 @@ static void answer_wake(uvw_owner *owner) {
 static uvw_job *take_list(uvw_owner *owner) {
   uvw_job *list = owner->head;
   owner->head = owner->tail = NULL;
+  atomic_store_explicit(&owner->filled, false, memory_order_relaxed);
   return list;
 }
 
-/* Takes all that has collected, oldest first. Only with NULL is the wake
- * answered: until then nobody pays for another one. Who stops earlier calls
- * uvw_owner_untake(). */
-uvw_job *uvw_owner_take(uvw_owner *owner) {
+/* Takes all that has collected, oldest first, having spun for it so many
+ * nanoseconds. Only with NULL is the wake answered: until then nobody pays for
+ * another one. Who stops earlier calls uvw_owner_untake(). */
+uvw_job *uvw_owner_take(uvw_owner *owner, uint64_t patience) {
+  if (patience > 0 && !atomic_load_explicit(&owner->filled, memory_order_relaxed)) {
+    uint64_t end = uv_hrtime() + patience;
+    do
+      for (int i = 0; i < 8; i++)
+        uvw__relax();
+    while (!atomic_load_explicit(&owner->filled, memory_order_relaxed) && uv_hrtime() < end);
+  }
   uvw__lock(&owner->mutex);
   uvw_job *list = take_list(owner);
   uv_mutex_unlock(&owner->mutex);
@@ -160,6 +171,7 @@ void uvw_owner_untake(uvw_owner *owner, uvw_job *list) {
     owner->head = list;
     if (owner->tail == NULL)
       owner->tail = last;
+    atomic_store_explicit(&owner->filled, true, memory_order_relaxed);
   }
   owner->woken = true;
   uv_mutex_unlock(&owner->mutex);

@@ -21,7 +21,7 @@
  * any. An owner wakes again only after a take that gave nothing. */
 static inline uvw_job *wait_and_take(uvw_owner *owner) {
   for (;;) {
-    uvw_job *list = uvw_owner_take(owner);
+    uvw_job *list = uvw_owner_take(owner, 0);
     if (list != NULL)
       return list;
     struct pollfd p = {.fd = uvw_owner_fd(owner), .events = POLLIN};

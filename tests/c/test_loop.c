@@ -10,7 +10,7 @@ static void hook(void *data) {
   uvw_loop *loop = *(uvw_loop **)data;
   uvw_job *list;
   hooks++;
-  while ((list = uvw_owner_take(uvw_loop_owner(loop))) != NULL) {
+  while ((list = uvw_owner_take(uvw_loop_owner(loop), 0)) != NULL) {
     while (list != NULL) {
       uvw_job *job = list;
       list = job->next;
