@@ -103,21 +103,26 @@ void empty_graveyard(void) {
   }
 }
 
-/* A turn goes on as long as there is more, up to TURN: the jobs that resumed
- * tasks submit have often ended by then, and each time the loop goes to its
- * poll costs a system call or two, a sleep, and the GIL. For short jobs it is
- * even worth while to wait a few microseconds, PATIENCE; whether the jobs are
- * that short is learnt from how it went before. In nanoseconds. */
-#define TURN 200000u
-#define PATIENCE 12000u
+/* A turn goes on as long as there is more: the jobs that resumed tasks submit
+ * have often ended by then, and each time the loop goes to its poll costs a
+ * system call or two, a sleep, and the GIL. For short jobs it is even worth
+ * while to wait some microseconds; whether the jobs are that short is learnt
+ * from how it went before. Both times, in nanoseconds, are longer when another
+ * thread keeps the GIL busy: who lets it go then gets it back five
+ * milliseconds later. */
+typedef struct {
+  uint64_t turn, patience;
+} Pace;
+static const Pace normal = {200000, 12000}, contended = {1000000, 300000};
+#define CONTENDED 1000000u /* from the wake to the turn */
 enum { LUCKY = 8, UNLUCKY = -64 };
 
-static uvw_job *take_more(Port *self) {
+static uvw_job *take_more(Port *self, uint64_t patience) {
   if (self->pending == NULL || self->luck < 0) {
     self->luck += self->luck < 0; /* try again some time */
     return uvw_owner_take(self->owner, 0);
   }
-  uvw_job *list = uvw_owner_take(self->owner, PATIENCE);
+  uvw_job *list = uvw_owner_take(self->owner, patience);
   if (list == NULL)
     self->luck = self->luck > 1 ? self->luck - 2 : UNLUCKY;
   else if (self->luck < LUCKY)
@@ -154,14 +159,15 @@ static PyObject *Port_dispatch(Port *self, PyObject *Py_UNUSED(ignored)) {
     Py_RETURN_NONE;
   Py_INCREF(self);
   empty_graveyard();
-  uint64_t end = uv_hrtime() + TURN;
+  const Pace *pace = uvw_owner_lag(self->owner) > CONTENDED ? &contended : &normal;
+  uint64_t end = uv_hrtime() + pace->turn;
   uvw_job *list = uvw_owner_take(self->owner, 0);
   while (list != NULL && hand_on(self, list)) {
     if (uv_hrtime() > end) {
       uvw_owner_untake(self->owner, NULL);
       break;
     }
-    list = take_more(self);
+    list = take_more(self, pace->patience);
   }
   Py_DECREF(self);
   if (PyErr_Occurred())

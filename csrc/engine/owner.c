@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -25,6 +26,7 @@ struct uvw_owner {
   int read_fd, write_fd;
   uvw_job *head, *tail;
   atomic_bool filled; /* for those who spin: something is in the list */
+  uint64_t woken_at;
 };
 
 static int make_wake(int fds[2]) {
@@ -111,12 +113,22 @@ bool uvw__owner_push(uvw_owner *owner, uvw_job *job) {
     atomic_store_explicit(&owner->filled, true, memory_order_relaxed);
     wanted = !owner->woken;
     owner->woken = true;
+    if (wanted)
+      owner->woken_at = uv_hrtime();
   }
   uv_mutex_unlock(&owner->mutex);
   if (wanted)
     wake(owner);
   uvw_owner_unref(owner);
   return accepted;
+}
+
+/* How long ago the wake was sent that brings the caller here. */
+uint64_t uvw_owner_lag(uvw_owner *owner) {
+  uvw__lock(&owner->mutex);
+  uint64_t since = owner->woken ? owner->woken_at : 0;
+  uv_mutex_unlock(&owner->mutex);
+  return since != 0 ? uv_hrtime() - since : 0;
 }
 
 static void answer_wake(uvw_owner *owner) {
@@ -141,10 +153,12 @@ static uvw_job *take_list(uvw_owner *owner) {
 uvw_job *uvw_owner_take(uvw_owner *owner, uint64_t patience) {
   if (patience > 0 && !atomic_load_explicit(&owner->filled, memory_order_relaxed)) {
     uint64_t end = uv_hrtime() + patience;
-    do
+    do {
       for (int i = 0; i < 8; i++)
         uvw__relax();
-    while (!atomic_load_explicit(&owner->filled, memory_order_relaxed) && uv_hrtime() < end);
+      if (patience > UVW__SPIN)
+        sched_yield(); /* the worker may need this very processor */
+    } while (!atomic_load_explicit(&owner->filled, memory_order_relaxed) && uv_hrtime() < end);
   }
   uvw__lock(&owner->mutex);
   uvw_job *list = take_list(owner);
@@ -174,6 +188,7 @@ void uvw_owner_untake(uvw_owner *owner, uvw_job *list) {
     atomic_store_explicit(&owner->filled, true, memory_order_relaxed);
   }
   owner->woken = true;
+  owner->woken_at = uv_hrtime();
   uv_mutex_unlock(&owner->mutex);
   wake(owner);
 }
