@@ -72,7 +72,7 @@ typedef struct {
   unsigned generation; /* counts forks */
   bool started, size_known;
   atomic_bool shutdown;
-  unsigned size;
+  unsigned size, processors;
 
   uv_loop_t *carrier;
   void *spare_pumps;

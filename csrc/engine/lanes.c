@@ -45,14 +45,19 @@ void uvw__lanes_reset(void) {
 
 /* Limits ------------------------------------------------------------------ */
 
-/* Workers that the lane may hold. Half of them for dns, as libuv does with
- * slow work; all for io; one is always left to io by the others. */
+/* Unless told otherwise: half of the workers for dns, as libuv does with slow
+ * work, and for cpu no more than there are processors, for more would only
+ * take turns with each other and with the loop. */
+static unsigned default_limit(const uvw__lane *lane) {
+  if (lane == &E.lanes[UVW_LANE_DNS])
+    return (E.size + 1) / 2;
+  return lane == &E.lanes[UVW_LANE_CPU] ? E.processors : E.size;
+}
+
+/* Workers that the lane may hold; one is always left to io by the others. */
 unsigned uvw__lane_limit(const uvw__lane *lane) {
-  unsigned size = E.size;
-  unsigned most = lane->io || size == 1 ? size : size - 1;
-  unsigned limit = lane->limit;
-  if (limit == 0)
-    limit = lane == &E.lanes[UVW_LANE_DNS] ? (size + 1) / 2 : most;
+  unsigned most = lane->io || E.size == 1 ? E.size : E.size - 1;
+  unsigned limit = lane->limit != 0 ? lane->limit : default_limit(lane);
   return limit < most ? limit : most;
 }
 

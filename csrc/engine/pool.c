@@ -118,6 +118,7 @@ int uvw_pool_start(unsigned size) {
     unsetenv("UV_THREADPOOL_SIZE");
   free(saved);
   E.size = size;
+  E.processors = uv_available_parallelism();
   E.size_known = threads == 0 || thread_count() > threads;
   E.started = true;
 out:
