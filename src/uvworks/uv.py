@@ -93,6 +93,8 @@ class Loop:
             raise RuntimeError("the loop is closed")
         if lib.uvw_loop_stale(self._loop):
             raise RuntimeError("this loop was made before fork(); the child needs a new one")
+        if self._thread not in (None, threading.get_ident()):
+            raise RuntimeError("the loop runs in another thread, only stop() may be called from here")
         return self._loop
 
     def queue_work(
@@ -122,11 +124,11 @@ class Loop:
         callback raises ends the run and is raised here; the rest comes with
         the next one. uv_run.
         """
+        if self._thread is not None:
+            raise RuntimeError("the loop is running already")
         loop = self._check()
         if mode not in (RUN_DEFAULT, RUN_ONCE, RUN_NOWAIT):
             raise ValueError(f"mode must be RUN_DEFAULT, RUN_ONCE or RUN_NOWAIT, got {mode!r}")
-        if self._thread is not None:
-            raise RuntimeError("the loop is running already")
         self._thread = threading.get_ident()
         # Ctrl-C must end the wait for events; the byte that the interpreter's
         # handler writes does, and Python code that then runs raises.
@@ -168,7 +170,9 @@ class Loop:
 
     def stop(self) -> None:
         """End run() soon. May be called from any thread. uv_stop."""
-        lib.uvw_loop_stop(self._check())
+        if self._loop is None:
+            raise RuntimeError("the loop is closed")
+        lib.uvw_loop_stop(self._loop)
 
     def now(self) -> int:
         """The loop's time in milliseconds, from an arbitrary start, as of this turn. uv_now."""
