@@ -86,10 +86,13 @@ def report(scenario: Scenario, results: Results) -> list[str]:
     if not scenario.metrics:
         lines += _spread(scenario, results)
     if results.repeated or results.disturbed:
+        kept = sum(len(replies) for peers in results.rounds.values() for replies in peers.values())
         lines.append(
             f"other processes disturbed {results.repeated + results.disturbed} rounds: {results.repeated} repeated, "
-            f"{results.disturbed} kept"
+            f"{results.disturbed} of {kept} kept"
         )
+        if scenario.needs_quiet and results.disturbed > kept / 10:
+            lines.append("NOT QUIET: the machine was busy with other things; met or missed, this run says little")
     lines += [f"missing: {name}: {why}" for name, why in results.missing.items()]
     lines += [f"FAILED: {failure}" for failure in results.failures]
     return lines
