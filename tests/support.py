@@ -11,8 +11,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -116,9 +116,10 @@ def python(
     return done
 
 
-def start_python(script: str, *args: str, **options: Any) -> subprocess.Popen[str]:
-    """Like `python`, for a script to be talked to: it gets pipes, and SIGINT as a terminal would send it."""
-    return subprocess.Popen(
+@contextmanager
+def start_python(script: str, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Like `python`, for a script to be talked to. SIGINT reaches it as from a terminal; it never outlives its test."""
+    with subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-W", "error", "-c", textwrap.dedent(script), *args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -126,5 +127,8 @@ def start_python(script: str, *args: str, **options: Any) -> subprocess.Popen[st
         text=True,
         # A runner in the background may have SIGINT ignored, and that would be inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **options,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+import enum
 import os
 import statistics
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,6 +167,29 @@ async def test_the_io_lane_can_be_bounded_and_a_rejected_fs_call_is_clean(tmp_pa
     kinds = {type(result) for result in results}
     assert kinds <= {os.stat_result, PoolSaturated} and os.stat_result in kinds
     assert await fs.stat(tmp_path) == os.stat(tmp_path)
+
+
+async def test_a_job_once_taken_is_never_rejected_later(tmp_path: Path) -> None:
+    """Long jobs rejoin their lane between chunks, those that waited for a FIFO when it is ready: be it full or not."""
+    os.mkfifo(tmp_path / "fifo")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(64 << 20)
+    fifo = asyncio.create_task(fs.read_file(tmp_path / "fifo"))
+    await asyncio.sleep(0.01)
+    pool.lane("io").max_queue = 1
+    try:
+        large = asyncio.create_task(fs.read_file(tmp_path / "large"))
+        await asyncio.sleep(0)
+        writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"x" * 300_000,))
+        writer.start()
+        rejected = 0
+        while not (large.done() and fifo.done()):
+            results = await asyncio.gather(*(fs.stat(tmp_path) for _ in range(300)), return_exceptions=True)
+            rejected += sum(isinstance(result, PoolSaturated) for result in results)
+        writer.join()
+    finally:
+        pool.lane("io").max_queue = None
+    assert rejected and (len(await large), len(await fifo)) == (64 << 20, 300_000)
 
 
 def test_pool_saturated_is_a_runtime_error() -> None:
@@ -336,6 +361,15 @@ def test_wrong_settings_change_nothing(arguments: Any, error: type[Exception]) -
     assert pool.statistics().lanes.keys() == before.lanes.keys() and pool.statistics().size == before.size
 
 
+async def test_a_lane_may_be_named_by_a_str_enum_and_in_any_language() -> None:
+    class Lanes(enum.StrEnum):
+        THUMBNAILS = "größe"
+
+    pool.configure(lanes={Lanes.THUMBNAILS: {"limit": 1}})
+    assert "größe" in pool.statistics().lanes and pool.lane(Lanes.THUMBNAILS).name == "größe"
+    assert await pool.submit(int, lane=Lanes.THUMBNAILS) == await pool.submit(int, lane="größe") == 0
+
+
 def test_settings_are_keywords() -> None:
     with pytest.raises(TypeError):
         pool.configure(4)  # type: ignore[misc]
@@ -441,6 +475,24 @@ async def main():
 pool.configure(size=1)
 asyncio.run(main())
 assert workers() == 1
+"""
+    )
+
+
+def test_there_is_room_for_sixty_four_lanes() -> None:
+    python(
+        COUNT
+        + """
+for number in range(60):
+    pool.configure(lanes={f"lane {number}": {"limit": 1}})
+try:
+    pool.configure(lanes={"one too many": {"limit": 1}})
+except (RuntimeError, ValueError) as error:
+    assert "64" in str(error), error
+else:
+    raise AssertionError
+assert asyncio.run(pool.submit(int, "3", lane="lane 59")) == 3
+pool.configure(lanes={"lane 59": {"limit": 2}})
 """
     )
 
