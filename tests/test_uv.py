@@ -187,6 +187,26 @@ def test_stop_from_another_thread_ends_run(loop: uv.Loop) -> None:
     assert loop.run() is False
 
 
+def test_only_stop_may_come_from_another_thread(loop: uv.Loop) -> None:
+    gate, raised = Gate(), []
+
+    def meddle() -> None:
+        gate.wait_for_arrival()
+        for call in (loop.run, loop.close, loop.now, lambda: loop.queue_work(int)):
+            try:
+                call()
+            except RuntimeError as error:
+                raised.append(str(error))
+        gate.open()
+
+    thread = threading.Thread(target=meddle)
+    loop.queue_work(gate)
+    thread.start()
+    assert loop.run() is False
+    thread.join()
+    assert len(raised) == 4 and all(raised)
+
+
 def test_run_does_not_nest(loop: uv.Loop) -> None:
     seen: list[str] = []
 
