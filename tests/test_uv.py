@@ -188,10 +188,10 @@ def test_stop_from_another_thread_ends_run(loop: uv.Loop) -> None:
 
 
 def test_only_stop_may_come_from_another_thread(loop: uv.Loop) -> None:
-    gate, raised = Gate(), []
+    gate, raised, inside = Gate(), [], threading.Event()
 
     def meddle() -> None:
-        gate.wait_for_arrival()
+        assert inside.wait(10)
         for call in (loop.run, loop.close, loop.now, lambda: loop.queue_work(int)):
             try:
                 call()
@@ -200,8 +200,9 @@ def test_only_stop_may_come_from_another_thread(loop: uv.Loop) -> None:
         gate.open()
 
     thread = threading.Thread(target=meddle)
-    loop.queue_work(gate)
     thread.start()
+    loop.queue_work(gate)
+    loop.queue_work(int, lambda error, result: inside.set(), lane="cpu")
     assert loop.run() is False
     thread.join()
     assert len(raised) == 4 and all(raised)
