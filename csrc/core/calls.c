@@ -119,7 +119,7 @@ static int lane_index(PyObject *name) {
   static int last_lane;
   if (name == last_name)
     return last_lane;
-  if (!PyUnicode_CheckExact(name)) {
+  if (!PyUnicode_Check(name)) {
     PyErr_Format(PyExc_TypeError, "lane: expected a str, got %R", name);
     return -1;
   }

@@ -77,9 +77,11 @@ extern Hooks hooks;
 /* ports.c */
 Port *port_of_running_loop(void); /* borrowed */
 int ensure_started(void);
+PyObject *core_start(PyObject *module, PyObject *size);
 void empty_graveyard(void);
 
 /* jobs.c */
+int jobs_init(void);
 Job *job_new(Port *port, PyObject *target);
 PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NULL */
 void job_abandon(Job *self);
@@ -101,5 +103,6 @@ PyObject *core_call_executor(PyObject *module, PyObject *const *args, Py_ssize_t
                              PyObject *kwnames);
 PyObject *core_call_port(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                          PyObject *kwnames);
+PyObject *core_check_deadlock(PyObject *module, PyObject *lane);
 
 #endif

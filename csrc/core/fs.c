@@ -69,6 +69,11 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   port = port_of_running_loop();
   if (port == NULL)
     goto failed;
+  if (uvw_current_lane() >= 0 && uvw_pool_size() == 1) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "deadlock: the only worker of the pool would wait for itself");
+    goto failed;
+  }
   fs = uvw_fs_new(&a, port->owner, NULL);
   if (fs == NULL) {
     PyErr_NoMemory();

@@ -77,7 +77,7 @@ static void drop_inputs(Job *self) {
   if (self->data.obj != NULL)
     PyBuffer_Release(&self->data);
   for (Py_ssize_t i = 0; i < self->call_count; i++)
-    Py_XDECREF(self->call[i]);
+    Py_CLEAR(self->call[i]);
   PyMem_Free(self->call);
   self->call = NULL;
   self->call_count = 0;

@@ -3,8 +3,6 @@
  * loads it from there. Its state is the process's: one interpreter, once. */
 #include "core.h"
 
-int jobs_init(void);
-PyObject *core_check_deadlock(PyObject *module, PyObject *lane);
 
 Hooks hooks;
 
@@ -45,6 +43,7 @@ static PyMethodDef methods[] = {
      METH_FASTCALL | METH_KEYWORDS, "call_executor(future, lane, func, *args, **kwargs) -> Job"},
     {"call_port", (PyCFunction)(void (*)(void))core_call_port, METH_FASTCALL | METH_KEYWORDS,
      "call_port(port, callback, lane, func, *args, **kwargs) -> Job"},
+    {"start", core_start, METH_O, "start(size): start the pool if it is not running."},
     {"check_deadlock", core_check_deadlock, METH_O,
      "Raise RuntimeError if this thread may not wait for a job of the lane."},
     {NULL, NULL, 0, NULL},

@@ -223,6 +223,18 @@ PyTypeObject Port_Type = {
     .tp_getset = Port_getset,
 };
 
+/* start(size). The GIL is kept: os.fork() holds it too, so that no fork falls
+ * between libuv's start and the fork handler that libuv registers in it. */
+PyObject *core_start(PyObject *Py_UNUSED(module), PyObject *size) {
+  unsigned long number = PyLong_AsUnsignedLong(size);
+  if (PyErr_Occurred())
+    return NULL;
+  int error = uvw_pool_start(number <= UINT_MAX ? (unsigned)number : 0);
+  if (error != 0)
+    return PyErr_Format(PyExc_OSError, "the pool did not start: %s", uv_strerror(error));
+  Py_RETURN_NONE;
+}
+
 /* The pool is started by its first job; again in a forked child. */
 int ensure_started(void) {
   static int64_t started_in = -1;

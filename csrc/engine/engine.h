@@ -75,6 +75,7 @@ struct uvw_job {
 };
 
 int uvw_engine_init(void);
+int uvw_pool_start(unsigned size); /* not while this process may fork */
 unsigned uvw_generation(void);
 
 void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane,

@@ -5,8 +5,7 @@
  * Every function here may be called from any thread unless its comment says
  * otherwise; none of them calls Python. Errors are negative libuv codes. */
 
-/* The pool. Its size is fixed by the first start. */
-int uvw_pool_start(unsigned size);
+/* The pool. uvworks._core starts it, and with that fixes its size. */
 int uvw_pool_started(void);
 unsigned uvw_pool_size(void);
 int uvw_pool_size_known(void);

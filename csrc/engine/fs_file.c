@@ -171,7 +171,7 @@ static int follow_links(const char *path, char **real) {
   return ENOMEM;
 }
 
-static int make_temporary(uvw_fs *fs, char *real, temporary **out) {
+static int make_temporary(uvw_fs *fs, char *real, mode_t mode, temporary **out) {
   const char *slash = strrchr(real, '/');
   size_t directory = slash != NULL ? (size_t)(slash - real) + 1 : 0;
   size_t room = directory + 32;
@@ -185,7 +185,7 @@ static int make_temporary(uvw_fs *fs, char *real, temporary **out) {
     if (error != 0)
       break;
     snprintf(t->name, room, "%.*s.%016llx.tmp", (int)directory, real, (unsigned long long)random);
-    fs->fd = open(t->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)fs->number);
+    fs->fd = open(t->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     error = fs->fd < 0 ? errno : 0;
   }
   if (error != 0) {
@@ -215,7 +215,8 @@ static int open_temporary(uvw_fs *fs, const struct stat *old) {
   int error = follow_links(fs->path, &real);
   if (error != 0)
     return error;
-  error = make_temporary(fs, real, &t);
+  /* Nobody else may look in before it has the old file's mode. */
+  error = make_temporary(fs, real, old != NULL ? 0600 : (mode_t)fs->number, &t);
   if (error != 0) {
     free(real);
     return error;
@@ -356,9 +357,12 @@ static int copy_start(uvw_fs *fs) {
     fs->fd2 = open_nonblocking(fs->path2, O_WRONLY | O_CREAT | O_TRUNC, mode);
   if (fs->fd2 < 0)
     return copy_fail(fs, true, errno);
-  /* Devices such as /dev/null refuse it, and some file systems have no modes. */
-  if (S_ISREG(fs->st.st_mode) && fchmod(fs->fd2, fs->st.st_mode & 07777) != 0 &&
-      errno != EPERM && errno != EINVAL && errno != ENOTSUP)
+  /* Not for devices such as /dev/null; and some file systems have no modes. */
+  if (fstat(fs->fd2, &target) != 0)
+    return copy_fail(fs, true, errno);
+  if (S_ISREG(fs->st.st_mode) && S_ISREG(target.st_mode) &&
+      fchmod(fs->fd2, fs->st.st_mode & 07777) != 0 && errno != EPERM && errno != EINVAL &&
+      errno != ENOTSUP)
     return copy_fail(fs, true, errno);
   /* The kernel's copy trusts st_size, which /proc gives as zero. */
   c->by_hand = !S_ISREG(fs->st.st_mode) || fs->st.st_size == 0;

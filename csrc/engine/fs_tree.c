@@ -18,6 +18,9 @@
  * takes the full ones between two steps, so that a huge directory neither
  * holds a worker nor stalls the loop. */
 #define PAGE ((size_t)16384)
+/* Kept free for the next entry. Names may be longer than d_name says: some
+ * file systems count 255 characters, not bytes. */
+#define ENTRY_ROOM ((size_t)4096)
 
 static char type_of_mode(mode_t mode) {
   return S_ISREG(mode)    ? 'f'
@@ -79,10 +82,12 @@ int uvw__fs_readdir(uvw_fs *fs) {
     if (is_dots(entry->d_name))
       continue;
     size_t length = strlen(entry->d_name) + 1;
+    if (length >= ENTRY_ROOM)
+      return uvw__fs_fail(fs, ENAMETOOLONG);
     fs->buffer[fs->length] = fs->flags & UVW_FS_TYPES ? type_of_entry(dirfd(dir), entry) : '?';
     memcpy(fs->buffer + fs->length + 1, entry->d_name, length);
     fs->length += length + 1;
-    if (fs->capacity - fs->length < sizeof(entry->d_name) + 1) {
+    if (fs->capacity - fs->length < ENTRY_ROOM) {
       fs->job.ask = UVW_ASK_TAKE;
       return UVW_ASK;
     }

@@ -101,6 +101,7 @@ void uvw__begin(uvw_job *job, uint64_t now);
 void uvw__end(uvw_job *job, int step, uint64_t ran);
 void uvw__lanes_init(void);
 void uvw__lanes_reset(void);
+void uvw__drop_waiting(void);
 
 /* pump.c; with the mutex held */
 void uvw__serve(void);

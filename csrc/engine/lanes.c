@@ -33,14 +33,27 @@ void uvw__lanes_init(void) {
   E.lane_count = UVW_LANE_BUILTIN_COUNT;
 }
 
-/* In a forked child: the lanes and their settings stay, the work is gone. */
-void uvw__lanes_reset(void) {
+/* What waits will never run. Its submitters may still cancel it, so it must
+ * not look as if it were in a lane. */
+void uvw__drop_waiting(void) {
   for (unsigned i = 0; i < E.lane_count; i++) {
     uvw__lane *lane = &E.lanes[i];
+    for (uvw_job *job = lane->head, *next; job != NULL; job = next) {
+      next = job->next;
+      job->next = job->prev = NULL;
+      job->state = UVW__PASSED;
+    }
     lane->head = lane->tail = NULL;
+    lane->cancelled += lane->waiting;
     lane->waiting = 0;
-    lane->running = 0;
   }
+}
+
+/* In a forked child: the lanes and their settings stay, the work is gone. */
+void uvw__lanes_reset(void) {
+  uvw__drop_waiting();
+  for (unsigned i = 0; i < E.lane_count; i++)
+    E.lanes[i].running = 0;
 }
 
 /* Limits ------------------------------------------------------------------ */
@@ -117,6 +130,7 @@ uvw_job *uvw__pick(void (*entered)(void)) {
       uvw__lane *lane = &E.lanes[(E.cursor + i) % E.lane_count];
       if (lane->head != NULL && lane->head->kind->enter == entered && lane_open(lane)) {
         uvw_job *job = lane->head;
+        E.cursor = (E.cursor + i + 1) % E.lane_count;
         dequeue(job);
         return job;
       }

@@ -162,12 +162,7 @@ unsigned uvw_pool_busy(void) {
 void uvw_pool_shutdown(void) {
   uv_mutex_lock(&E.mutex);
   atomic_store(&E.shutdown, true);
-  for (unsigned i = 0; i < E.lane_count; i++) {
-    uvw__lane *lane = &E.lanes[i];
-    lane->cancelled += lane->waiting;
-    lane->head = lane->tail = NULL;
-    lane->waiting = 0;
-  }
+  uvw__drop_waiting();
   uv_mutex_unlock(&E.mutex);
 }
 

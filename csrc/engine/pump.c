@@ -33,13 +33,13 @@ static _Thread_local uint64_t slice_end; /* of the running job's share of time *
 
 int uvw_current_lane(void) { return current_lane; }
 
-/* Only if others wait: a lone job need not go round by its lane. */
+/* Only if others wait: a lone job need not go round by its lane. The next one
+ * of that lane could have the place that this job gives up. */
 bool uvw_should_yield(uvw_job *job) {
-  (void)job;
   if (uv_hrtime() < slice_end)
     return false;
   uvw__lock(&E.mutex);
-  bool others = uvw__any_ready();
+  bool others = E.lanes[job->lane].head != NULL || uvw__any_ready();
   uv_mutex_unlock(&E.mutex);
   slice_end = uv_hrtime() + UVW__QUANTUM;
   return others;
@@ -227,18 +227,21 @@ static void run_pump(uv_work_t *request) {
   name_this_thread();
   uvw__lock(&E.mutex);
   E.starting--;
-  if (self->watching && !watch())
-    goto out;
+  if (self->watching) {
+    if (!watch())
+      goto out;
+    now = uv_hrtime();
+    end = now + UVW__QUANTUM;
+  }
   while (now < end) {
-    uvw_job *job = uvw__pick(held != NULL ? held->enter : NULL);
-    bool changes = held != NULL && (job == NULL || job->kind->enter != held->enter ||
-                                    now - held_since > UVW__BATCH);
+    bool batch_over = held != NULL && now - held_since > UVW__BATCH;
+    uvw_job *job = uvw__pick(held != NULL && !batch_over ? held->enter : NULL);
+    bool changes = held != NULL && (batch_over || job == NULL || job->kind->enter != held->enter);
     if (job == NULL && held == NULL && finished == NULL) {
       if (!spin_for_work())
         break;
       spun = true;
       now = uv_hrtime();
-      end = now + UVW__QUANTUM;
       continue;
     }
     bool is_long = false, enters = false;
@@ -272,7 +275,7 @@ static void run_pump(uv_work_t *request) {
       spun = false;
       held->enter();
       held_since = uv_hrtime();
-      end = held_since + UVW__QUANTUM; /* the wait for it is not our turn */
+      end += held_since - now; /* the wait for it is not our turn */
       uvw__lock(&E.mutex);
       E.gate = false;
       if (uvw__any_ready())

@@ -35,6 +35,16 @@ _ports: WeakSet[Any] = WeakSet()
 _ports_lock = Lock()
 
 
+def _after_fork_in_child() -> None:
+    """Another thread may have held the lock; what the parent's ports are is no business of the child."""
+    global _ports_lock
+    _ports_lock = Lock()
+    _ports.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _attach(loop: asyncio.AbstractEventLoop) -> Any:
     """Make the loop's port. From here on only the loop's reader handle owns it."""
     port = core.Port(loop)
@@ -115,9 +125,7 @@ def pool_size() -> int:
 
 def start() -> None:
     """Start the pool if it is not running."""
-    error = lib.uvw_pool_start(pool_size())
-    if error:
-        raise OSError(-error, os.strerror(-error))
+    core.start(pool_size())
 
 
 core.setup(

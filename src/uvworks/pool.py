@@ -9,6 +9,7 @@ kind of work stops the others.
 import asyncio
 import atexit
 import concurrent.futures
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import index
@@ -80,8 +81,8 @@ class _Future(concurrent.futures.Future[_T]):
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
-        if cancelled and self._job is not None:
-            self._job.withdraw()
+        if cancelled and self._job is not None and self._job.withdraw():
+            self.set_running_or_notify_cancel()  # as the worker would have: it tells those in wait()
         return cancelled
 
     def result(self, timeout: float | None = None) -> _T:
@@ -142,6 +143,15 @@ _executors: WeakSet[Executor] = WeakSet()
 def _shutdown_executors() -> None:
     for executor in list(_executors):
         executor.shutdown()
+
+
+def _after_fork_in_child() -> None:
+    """What the parent's executors have taken, the parent runs."""
+    for executor in list(_executors):
+        executor._pending.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # Lanes and settings ------------------------------------------------------------
@@ -243,7 +253,7 @@ def configure(*, size: int | None = None, lanes: Mapping[str, LaneOptions] | Non
     for name, limit, bound in wanted:
         number = lib.uvw_lane_open(name.encode(), limit or 0, -1)
         if number < 0:
-            raise RuntimeError(f"cannot make lane {name!r}: {text(lib.uv_strerror(number))}")
+            raise RuntimeError(f"cannot make lane {name!r}: there are {lib.UVW_LANE_MAX} lanes, which is the most")
         if limit is not None:
             lib.uvw_lane_set_limit(number, limit)
         if bound is not None:
