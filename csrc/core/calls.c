@@ -9,10 +9,9 @@
 static _Thread_local PyThreadState *worker_state;
 
 static void name_thread(void) {
-  static unsigned count;
   PyObject *threading = PyImport_ImportModule("threading");
   PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
-  PyObject *name = thread != NULL ? PyUnicode_FromFormat("uvworks-%u", count++) : NULL;
+  PyObject *name = thread != NULL ? PyUnicode_FromFormat("uvworks-%u", uvw_worker_number()) : NULL;
   if (name == NULL || PyObject_SetAttrString(thread, "name", name) < 0)
     PyErr_WriteUnraisable(thread);
   Py_XDECREF(name);
@@ -31,14 +30,6 @@ static void enter(void) {
 }
 
 static void leave(void) { PyEval_SaveThread(); }
-
-static int clear_call(Job *self) {
-  for (Py_ssize_t i = 0; i < self->call_count; i++)
-    Py_CLEAR(self->call[i]);
-  self->call_count = 0;
-  Py_CLEAR(self->kwnames);
-  return 0;
-}
 
 static PyObject *call_in_context(Job *self) {
   size_t positional = (size_t)self->call_count - 1;
@@ -69,7 +60,7 @@ static int run(uvw_job *job) {
     job->error = UVW_EFAILED;
   }
   /* Drops the arguments where they were used: their end may take long. */
-  clear_call(self);
+  job_drop_call(self);
   return UVW_DONE;
 }
 
@@ -85,7 +76,7 @@ static int run_for_executor(uvw_job *job) {
     else
       Py_SETREF(answer, PyObject_CallMethod(self->target, "set_exception", "(O)", self->exception));
   } else {
-    clear_call(self);
+    job_drop_call(self);
     job->error = ECANCELED;
   }
   if (answer == NULL)
@@ -155,7 +146,8 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target,
   job->call = PyMem_New(PyObject *, count);
   uvw_job *engine_job = PyMem_RawMalloc(sizeof(*engine_job));
   job->context = in_context ? PyContext_CopyCurrent() : NULL;
-  if (job->call == NULL || engine_job == NULL || (in_context && job->context == NULL)) {
+  bool whole = job->call != NULL && engine_job != NULL && (!in_context || job->context != NULL);
+  if (!whole || (port != NULL && !port_is_open(port))) {
     if (!PyErr_Occurred())
       PyErr_NoMemory();
     PyMem_RawFree(engine_job);
@@ -177,15 +169,16 @@ static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
   return -1;
 }
 
-/* Inside a worker, waiting for a job of a lane that is full of the likes of
- * us would never end. */
+/* Inside a worker, waiting for a job of our own lane, which is full of the
+ * likes of us, could be waiting for ourselves. */
 static int check_deadlock(PyObject *lane_name) {
   if (uvw_current_lane() < 0)
     return 0;
   int lane = lane_index(lane_name);
   if (lane < 0)
     return -1;
-  if (!uvw_lane_full((unsigned)lane))
+  bool own = lane == uvw_current_lane() || uvw_pool_size() == 1;
+  if (!own || !uvw_lane_full((unsigned)lane))
     return 0;
   PyErr_Format(PyExc_RuntimeError,
                "deadlock: a job of lane '%s' waits for another one of the full lane '%U'",
@@ -198,10 +191,13 @@ PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
                     PyObject *kwnames) {
   if (check_count(nargs, 2) < 0 || check_deadlock(args[0]) < 0)
     return NULL;
+  empty_graveyard();
   Port *port = port_of_running_loop();
   if (port == NULL)
     return NULL;
-  return submit_call(&call_kind, port, NULL, true, args, nargs, kwnames);
+  PyObject *job = submit_call(&call_kind, port, NULL, true, args, nargs, kwnames);
+  Py_DECREF(port);
+  return job;
 }
 
 /* call_executor(future, lane, func, *args, **kwargs) */
@@ -209,6 +205,7 @@ PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const *args,
                              PyObject *kwnames) {
   if (check_count(nargs, 3) < 0 || ensure_started() < 0)
     return NULL;
+  empty_graveyard();
   return submit_call(&executor_kind, NULL, args[0], false, args + 1, nargs - 1, kwnames);
 }
 
@@ -217,6 +214,7 @@ PyObject *core_call_port(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
                          PyObject *kwnames) {
   if (check_count(nargs, 4) < 0 || ensure_started() < 0)
     return NULL;
+  empty_graveyard();
   if (!Py_IS_TYPE(args[0], &Port_Type)) {
     PyErr_SetString(PyExc_TypeError, "port: expected a Port");
     return NULL;
@@ -225,7 +223,7 @@ PyObject *core_call_port(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
   return submit_call(&call_kind, (Port *)args[0], callback, true, args + 2, nargs - 2, kwnames);
 }
 
-/* lane_full(lane): would waiting for the lane from this thread never end? */
+/* check_deadlock(lane) */
 PyObject *core_check_deadlock(PyObject *Py_UNUSED(module), PyObject *lane) {
   if (check_deadlock(lane) < 0)
     return NULL;

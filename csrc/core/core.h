@@ -75,7 +75,8 @@ typedef struct {
 extern Hooks hooks;
 
 /* ports.c */
-Port *port_of_running_loop(void); /* borrowed */
+Port *port_of_running_loop(void); /* a new reference */
+bool port_is_open(Port *port);    /* raises if not */
 int ensure_started(void);
 PyObject *core_start(PyObject *module, PyObject *size);
 void empty_graveyard(void);
@@ -86,6 +87,7 @@ Job *job_new(Port *port, PyObject *target);
 PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NULL */
 void job_abandon(Job *self);
 void job_release(Job *self);
+void job_drop_call(Job *self);
 int job_complete(uvw_job *job);
 void job_discard(uvw_job *job);
 PyObject *take_exception(void);

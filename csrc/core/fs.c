@@ -37,8 +37,9 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   }
   uvw_fs_args a = {0};
   PyObject *keep = NULL, *keep2 = NULL;
-  Port *port;
+  Port *port = NULL;
   uvw_fs *fs;
+  empty_graveyard();
   Job *job = job_new(NULL, NULL);
   if (job == NULL)
     return NULL;
@@ -74,6 +75,8 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
                     "deadlock: the only worker of the pool would wait for itself");
     goto failed;
   }
+  if (!port_is_open(port))
+    goto failed;
   fs = uvw_fs_new(&a, port->owner, NULL);
   if (fs == NULL) {
     PyErr_NoMemory();
@@ -84,9 +87,12 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   job->shape = shape_fs;
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
-  return job_submit(job, &fs->job);
+  PyObject *submitted = job_submit(job, &fs->job);
+  Py_DECREF(port);
+  return submitted;
 
 failed:
+  Py_XDECREF(port);
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
   Py_DECREF(job);

@@ -73,9 +73,7 @@ static void unlink_pending(Job *self) {
   self->port = NULL;
 }
 
-static void drop_inputs(Job *self) {
-  if (self->data.obj != NULL)
-    PyBuffer_Release(&self->data);
+void job_drop_call(Job *self) {
   for (Py_ssize_t i = 0; i < self->call_count; i++)
     Py_CLEAR(self->call[i]);
   PyMem_Free(self->call);
@@ -83,6 +81,13 @@ static void drop_inputs(Job *self) {
   self->call_count = 0;
   Py_CLEAR(self->kwnames);
   Py_CLEAR(self->context);
+}
+
+static void drop_inputs(Job *self) {
+  job_drop_call(self);
+  if (self->data.obj != NULL)
+    PyBuffer_Release(&self->data);
+  Py_CLEAR(self->target);
   Py_CLEAR(self->path);
   Py_CLEAR(self->path2);
   Py_CLEAR(self->option);
@@ -114,7 +119,6 @@ static void raise_refused(int error, unsigned lane) {
 
 /* Steals `self`, and frees the engine's job if that is refused. */
 PyObject *job_submit(Job *self, uvw_job *job) {
-  empty_graveyard();
   unsigned lane = job->lane;
   self->job = job;
   job->token = Py_NewRef(self);
@@ -129,20 +133,28 @@ PyObject *job_submit(Job *self, uvw_job *job) {
   return (PyObject *)self;
 }
 
+/* Ends the wait of a job that nobody waits for. */
+static void unpark(Job *self) {
+  PyObject *undo = self->parked;
+  self->parked = NULL;
+  Py_XDECREF(PyObject_CallNoArgs(undo));
+  PyErr_Clear(); /* the loop may be closed already, and its readers with it */
+  Py_DECREF(undo);
+  uvw_count_end(self->job, true);
+  job_discard(self->job);
+}
+
 /* Nobody waits any more: out of the lane, or stop at the next chunk. */
 void job_abandon(Job *self) {
   uvw_job *job = self->job;
   if (job == NULL || self->abandoned)
     return;
   self->abandoned = true;
+  if (job->owner != NULL && uvw_owner_stale(job->owner))
+    return; /* in a forked child: it is the parent's */
   if (self->parked != NULL) {
     PyObject *raised = take_exception();
-    PyObject *undo = self->parked;
-    self->parked = NULL;
-    Py_XDECREF(PyObject_CallNoArgs(undo));
-    PyErr_Clear(); /* the loop may be closed already, and its readers with it */
-    Py_DECREF(undo);
-    job_discard(job);
+    unpark(self);
     if (raised != NULL) {
       raise_again(raised);
       Py_DECREF(raised);
@@ -212,9 +224,9 @@ static PyObject *awaitable_exception(PyObject *exception) {
   return other;
 }
 
-static int call_target(Job *self, PyObject *value, PyObject *exception) {
+static int call_target(PyObject *target, PyObject *value, PyObject *exception) {
   PyObject *pair[] = {exception != NULL ? exception : Py_None, value != NULL ? value : Py_None};
-  PyObject *answer = PyObject_Vectorcall(self->target, pair, 2, NULL);
+  PyObject *answer = PyObject_Vectorcall(target, pair, 2, NULL);
   Py_XDECREF(answer);
   return answer != NULL ? 0 : -1;
 }
@@ -228,11 +240,14 @@ static int finish(Job *self, uvw_job *job) {
   Py_INCREF(self);
   PyObject *value = self->shape(self, job);
   PyObject *exception = value == NULL ? take_exception() : NULL;
+  PyObject *target = self->target; /* it may lead back to us */
+  self->target = NULL;
   uvw_job_free(job);
   job_release(self);
   int outcome = 0;
-  if (self->target != NULL) {
-    outcome = call_target(self, value, exception);
+  if (target != NULL) {
+    outcome = call_target(target, value, exception);
+    Py_DECREF(target);
     Py_XDECREF(value);
     Py_XDECREF(exception);
   } else if (self->loop == NULL || self->state != JOB_PENDING) {
@@ -241,7 +256,7 @@ static int finish(Job *self, uvw_job *job) {
   } else {
     self->state = JOB_DONE;
     self->value = value;
-    self->exception = exception != NULL ? awaitable_exception(exception) : NULL;
+    Py_XSETREF(self->exception, exception != NULL ? awaitable_exception(exception) : NULL);
     if (self->callback != NULL) {
       int debugs = loop_debugs(self->loop);
       outcome = debugs < 0 ? -1 : wake(self, !debugs);
@@ -255,6 +270,7 @@ static int finish(Job *self, uvw_job *job) {
 static int finish_with_error(Job *self, uvw_job *job) {
   Py_XSETREF(self->exception, take_exception());
   job->error = UVW_EFAILED;
+  uvw_count_end(job, false);
   return finish(self, job);
 }
 
@@ -296,7 +312,11 @@ static int park(Job *self, uvw_fs *fs) {
                                                        : "later";
   int fd = what[0] == 'w' && fs->fd2 >= 0 ? fs->fd2 : fs->fd;
   self->parked = PyObject_CallFunction(hooks.park, "OOis", self->loop, self, fd, what);
-  return self->parked == NULL ? -1 : 0;
+  if (self->parked == NULL)
+    return -1;
+  if (self->abandoned) /* by what park() called */
+    unpark(self);
+  return 0;
 }
 
 /* A job has come from its owner: ended, or with a wish. */

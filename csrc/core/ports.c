@@ -137,6 +137,8 @@ static bool hand_on(Port *self, uvw_job *list) {
     uvw_job *job = list;
     list = job->next;
     int outcome = job_complete(job);
+    if (!self->closed && uvw_owner_stale(self->owner))
+      return false; /* a task has forked, and this is the child */
     if (self->closed) {
       while (list != NULL) {
         job = list;
@@ -249,36 +251,48 @@ int ensure_started(void) {
   return 0;
 }
 
+/* A closed loop's port may be freed by whatever runs next, so callers hold it;
+ * and before they use its owner they ask again. */
+bool port_is_open(Port *port) {
+  if (!port->closed)
+    return true;
+  PyErr_SetString(PyExc_RuntimeError, "the event loop is closed");
+  return false;
+}
+
 static Port *find_port(PyObject *loop) {
+  if (latest != NULL && latest->loop == loop)
+    return (Port *)Py_NewRef((PyObject *)latest);
   for (Port *port = all_ports; port != NULL; port = port->next)
     if (port->loop == loop)
-      return port;
+      return (Port *)Py_NewRef((PyObject *)port);
   PyObject *made = PyObject_CallOneArg(hooks.attach, loop);
-  if (made == NULL)
-    return NULL;
-  /* The loop's reader handle keeps it. */
-  Port *port = (Port *)made;
-  if (!Py_IS_TYPE(made, &Port_Type) || Py_REFCNT(made) < 2) {
-    PyErr_SetString(PyExc_SystemError, "attach() must leave a Port with the loop");
-    port = NULL;
+  if (made != NULL && !Py_IS_TYPE(made, &Port_Type)) {
+    PyErr_SetString(PyExc_SystemError, "attach() must return a Port");
+    Py_CLEAR(made);
   }
-  Py_DECREF(made);
-  return port;
+  return (Port *)made;
 }
 
 Port *port_of_running_loop(void) {
   PyObject *loop = PyObject_CallNoArgs(hooks.get_running_loop);
   if (loop == NULL)
     return NULL;
-  Port *port = latest != NULL && latest->loop == loop ? latest : find_port(loop);
+  Port *port = find_port(loop);
   Py_DECREF(loop);
-  if (port == NULL || ensure_started() < 0)
+  if (port == NULL)
     return NULL;
+  if (ensure_started() < 0 || !port_is_open(port))
+    goto failed;
   if (uvw_owner_stale(port->owner)) {
     PyErr_SetString(PyExc_RuntimeError,
                     "this event loop was made before fork(); the child needs a new one");
-    return NULL;
+    goto failed;
   }
   latest = port;
   return port;
+
+failed:
+  Py_DECREF(port);
+  return NULL;
 }

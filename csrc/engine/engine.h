@@ -88,12 +88,15 @@ int uvw_submit(uvw_job *job);
 bool uvw_cancel(uvw_job *job);
 bool uvw_withdraw(uvw_job *job);
 bool uvw_job_waiting(uvw_job *job);
+/* Counts a job that asked and will not be submitted again. */
+void uvw_count_end(uvw_job *job, bool cancelled);
 /* Asked by a step between chunks. */
 bool uvw_stopping(uvw_job *job);
 bool uvw_should_yield(uvw_job *job);
 /* The lane whose job this thread runs, or -1; and whether waiting for that
  * lane from this very thread could never end. */
 int uvw_current_lane(void);
+unsigned uvw_worker_number(void);
 bool uvw_lane_full(unsigned lane);
 
 uvw_owner *uvw_owner_new(void);

@@ -12,7 +12,8 @@ int uvw_pool_size_known(void);
 unsigned uvw_pool_busy(void);
 
 /* At exit: stops every job at its next chunk and refuses new ones; then waits
- * for the Python callables that run, and tells how many still do. */
+ * for the Python callables that run and for what is between two chunks, and
+ * tells whether any is left. */
 void uvw_pool_shutdown(void);
 int uvw_pool_drain(unsigned milliseconds);
 
@@ -81,4 +82,3 @@ void uvw_loop_close(uvw_loop *loop);
 
 const char *uv_version_string(void);
 const char *uv_strerror(int err);
-const char *uv_err_name(int err);

@@ -20,16 +20,15 @@ int uvw__fs_fail(uvw_fs *fs, int error) {
   return UVW_DONE;
 }
 
-/* Between two chunks: UVW_DONE when the job shall stop, UVW_AGAIN when others
- * should have their turn, UVW_ASK_NOTHING (0 is UVW_DONE, so -1) to go on. */
+/* Between two chunks: whether to go on, stop, or give others their turn. */
 int uvw__fs_pause(uvw_fs *fs) {
   if (uvw_stopping(&fs->job))
     return uvw__fs_fail(fs, ECANCELED);
-  return uvw_should_yield(&fs->job) ? UVW_AGAIN : -1;
+  return uvw_should_yield(&fs->job) ? UVW_AGAIN : UVW__GO_ON;
 }
 
 /* A result that is a string: `length` bytes and a NUL. */
-static int give_string(uvw_fs *fs, const char *string, size_t length) {
+int uvw__fs_give_string(uvw_fs *fs, const char *string, size_t length) {
   fs->capacity = length + 1;
   fs->buffer = uvw_buffer_get(&fs->capacity);
   if (fs->buffer == NULL)
@@ -47,14 +46,14 @@ static int read_link(uvw_fs *fs) {
     return errno;
   if ((size_t)n == sizeof(target))
     return ENAMETOOLONG;
-  return give_string(fs, target, (size_t)n);
+  return uvw__fs_give_string(fs, target, (size_t)n);
 }
 
 static int real_path(uvw_fs *fs) {
   char *resolved = realpath(fs->path, NULL);
   if (resolved == NULL)
     return errno;
-  int error = give_string(fs, resolved, strlen(resolved));
+  int error = uvw__fs_give_string(fs, resolved, strlen(resolved));
   free(resolved);
   return error;
 }
@@ -66,7 +65,7 @@ static int make_temporary_directory(uvw_fs *fs) {
     return ENOMEM;
   memcpy(name, fs->path, length);
   memcpy(name + length, "XXXXXX", 7);
-  int error = mkdtemp(name) == NULL ? errno : give_string(fs, name, length + 6);
+  int error = mkdtemp(name) == NULL ? errno : uvw__fs_give_string(fs, name, length + 6);
   if (error != 0) {
     fs->error_path = name;
     return error;

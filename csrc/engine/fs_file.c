@@ -68,7 +68,7 @@ static int grow(uvw_fs *fs, size_t want) {
   uvw_buffer_put(fs->buffer, fs->capacity);
   fs->buffer = buffer;
   fs->capacity = capacity;
-  return -1;
+  return UVW__GO_ON;
 }
 
 static int read_start(uvw_fs *fs) {
@@ -93,10 +93,10 @@ static bool awaits_first_writer(uvw_fs *fs) {
 }
 
 int uvw__fs_read(uvw_fs *fs) {
-  int step = -1;
+  int step = UVW__GO_ON;
   if (fs->fd < 0)
     step = read_start(fs);
-  while (step < 0) {
+  while (step == UVW__GO_ON) {
     if (fs->length == fs->capacity) {
       if (fs->capacity > SIZE_MAX / 4)
         return uvw__fs_fail(fs, ENOMEM);
@@ -152,7 +152,7 @@ static int follow_links(const char *path, char **real) {
       *real = here;
       return 0;
     }
-    ssize_t n = links < 40 ? readlink(here, target, sizeof(target) - 1) : -1;
+    ssize_t n = links < 40 ? readlink(here, target, sizeof(target) - 1) : UVW__GO_ON;
     if (n < 0) {
       free(here);
       return links < 40 ? errno : ELOOP;
@@ -232,7 +232,7 @@ static int write_start(uvw_fs *fs) {
      * and a directory is refused, as without `atomic`. */
     if (!exists || S_ISREG(fs->st.st_mode)) {
       int error = open_temporary(fs, exists ? &fs->st : NULL);
-      return error != 0 ? uvw__fs_fail(fs, error) : -1;
+      return error != 0 ? uvw__fs_fail(fs, error) : UVW__GO_ON;
     }
   }
   int how = fs->op == UVW_FS_APPEND ? O_APPEND : O_TRUNC;
@@ -244,7 +244,7 @@ static int write_start(uvw_fs *fs) {
       return ask(fs, UVW_ASK_LATER);
     return uvw__fs_fail(fs, error);
   }
-  return -1;
+  return UVW__GO_ON;
 }
 
 /* The rename is safe against a crash only when the directory is synced too. */
@@ -254,7 +254,7 @@ static int sync_directory(const char *path) {
   if (directory == NULL)
     return ENOMEM;
   int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
-  if (fd < 0 || fsync(fd) != 0)
+  if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
     error = errno;
   if (fd >= 0)
     close(fd);
@@ -285,10 +285,10 @@ static int write_finish(uvw_fs *fs) {
 }
 
 int uvw__fs_write(uvw_fs *fs) {
-  int step = -1;
+  int step = UVW__GO_ON;
   if (fs->fd < 0)
     step = write_start(fs);
-  while (step < 0) {
+  while (step == UVW__GO_ON) {
     if (fs->offset == fs->size)
       return write_finish(fs);
     size_t left = fs->size - fs->offset;
@@ -366,7 +366,7 @@ static int copy_start(uvw_fs *fs) {
     return copy_fail(fs, true, errno);
   /* The kernel's copy trusts st_size, which /proc gives as zero. */
   c->by_hand = !S_ISREG(fs->st.st_mode) || fs->st.st_size == 0;
-  return -1;
+  return UVW__GO_ON;
 }
 
 static int copy_by_hand(uvw_fs *fs, copying *c) {
@@ -382,7 +382,7 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
     if (n == 0)
       return UVW_DONE;
     if (n < 0)
-      return errno == EINTR ? -1
+      return errno == EINTR ? UVW__GO_ON
              : errno == EAGAIN ? ask(fs, UVW_ASK_READABLE)
                                : copy_fail(fs, false, errno);
     c->filled = (size_t)n;
@@ -390,22 +390,22 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
   }
   n = write(fs->fd2, fs->buffer + fs->offset, c->filled - fs->offset);
   if (n < 0)
-    return errno == EINTR ? -1
+    return errno == EINTR ? UVW__GO_ON
            : errno == EAGAIN ? ask(fs, UVW_ASK_WRITABLE)
                              : copy_fail(fs, true, errno);
   fs->offset += (size_t)n;
-  return -1;
+  return UVW__GO_ON;
 }
 
 static int copy_in_kernel(uvw_fs *fs, copying *c) {
 #ifdef __linux__
   ssize_t n = copy_file_range(fs->fd, NULL, fs->fd2, NULL, 4 * CHUNK, 0);
   if (n > 0)
-    return -1;
+    return UVW__GO_ON;
   if (n == 0)
     return UVW_DONE;
   if (errno == EINTR)
-    return -1;
+    return UVW__GO_ON;
   if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP &&
       errno != EPERM && errno != EBADF && errno != ETXTBSY)
     return copy_fail(fs, true, errno);
@@ -413,15 +413,15 @@ static int copy_in_kernel(uvw_fs *fs, copying *c) {
   (void)fs;
 #endif
   c->by_hand = true;
-  return -1;
+  return UVW__GO_ON;
 }
 
 int uvw__fs_copy(uvw_fs *fs) {
-  int step = -1;
+  int step = UVW__GO_ON;
   if (fs->fd2 < 0)
     step = copy_start(fs);
   copying *c = fs->walk;
-  while (step < 0) {
+  while (step == UVW__GO_ON) {
     step = c->by_hand ? copy_by_hand(fs, c) : copy_in_kernel(fs, c);
     if (step == UVW_DONE && fs->job.error == 0) {
       close_fd(&fs->fd);
@@ -429,7 +429,7 @@ int uvw__fs_copy(uvw_fs *fs) {
       c->created = c->created && error != 0;
       return copy_fail(fs, true, error);
     }
-    if (step < 0)
+    if (step == UVW__GO_ON)
       step = uvw__fs_pause(fs);
   }
   return step;

@@ -1,6 +1,6 @@
 /* fs jobs on directories: readdir, mkdir with parents, rm.
  *
- * rm holds one descriptor however deep the tree is. It works relative to that
+ * rm holds the descriptor of one directory, however deep the tree is. It works relative to that
  * descriptor and never follows a symbolic link, so nobody can lead it out of
  * the tree; going up it checks that it is where it came from. */
 #include "internal.h"
@@ -107,17 +107,6 @@ static int is_directory(const char *path) {
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static int give_first(uvw_fs *fs, const char *path) {
-  size_t length = strlen(path);
-  fs->capacity = length + 1;
-  fs->buffer = uvw_buffer_get(&fs->capacity);
-  if (fs->buffer == NULL)
-    return ENOMEM;
-  memcpy(fs->buffer, path, length + 1);
-  fs->length = length;
-  return 0;
-}
-
 /* Makes what is missing from the top down. Others may be making the same
  * path: whatever exists by now is as good. The result is the first directory
  * that this call made, or nothing. */
@@ -136,7 +125,7 @@ static int make_parents(uvw_fs *fs) {
     mode_t mode = at == end ? (mode_t)fs->number : 0777;
     int failure = mkdir(path, mode) == 0 ? 0 : errno;
     if (failure == 0) {
-      if (fs->buffer == NULL && (error = give_first(fs, path)) != 0)
+      if (fs->buffer == NULL && (error = uvw__fs_give_string(fs, path, strlen(path))) != 0)
         break;
     } else if (failure == ENOENT && fs->buffer == NULL) {
       size_t up = at;
@@ -289,10 +278,10 @@ static int rm_entry(uvw_fs *fs, removal *r) {
     int error = errno;
     closedir(r->dir);
     r->dir = NULL;
-    return error == 0 ? -1 : rm_fail(fs, NULL, error);
+    return error == 0 ? UVW__GO_ON : rm_fail(fs, NULL, error);
   }
   if (is_dots(entry->d_name))
-    return -1;
+    return UVW__GO_ON;
   int error = 0;
   if (entry->d_type == DT_DIR) {
     error = remember(&r->levels[r->depth - 1], entry->d_name);
@@ -303,7 +292,7 @@ static int rm_entry(uvw_fs *fs, removal *r) {
     if (fstatat(r->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
       error = remember(&r->levels[r->depth - 1], entry->d_name);
   }
-  return error == 0 ? -1 : rm_fail(fs, entry->d_name, error);
+  return error == 0 ? UVW__GO_ON : rm_fail(fs, entry->d_name, error);
 }
 
 /* The directory has been read: down into the next of its own, or up. */
@@ -315,9 +304,9 @@ static int rm_move(uvw_fs *fs, removal *r) {
     int error = fd < 0 ? errno : enter(r, fd, name);
     if (fd < 0 && error == ENOENT) {
       l->used += strlen(name) + 1;
-      return -1;
+      return UVW__GO_ON;
     }
-    return error == 0 ? -1 : rm_fail(fs, name, error);
+    return error == 0 ? UVW__GO_ON : rm_fail(fs, name, error);
   }
   free(l->names);
   size_t path_length = l->path_length;
@@ -344,7 +333,7 @@ static int rm_move(uvw_fs *fs, removal *r) {
   parent->used += strlen(name) + 1;
   if (unlinkat(r->fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
     return rm_fail(fs, name, errno);
-  return -1;
+  return UVW__GO_ON;
 }
 
 static int rm_start(uvw_fs *fs) {
@@ -357,11 +346,15 @@ static int rm_start(uvw_fs *fs) {
       error = EISDIR; /* POSIX says EPERM, Linux EISDIR */
     return uvw__fs_fail(fs, error);
   }
+  /* With a slash at its end a link would be followed, O_NOFOLLOW or not. */
+  size_t length = strlen(fs->path), end = length;
+  while (end > 1 && fs->path[end - 1] == '/')
+    fs->path[--end] = '\0';
   int fd = open(fs->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
     int error = errno;
     if (error == ENOTDIR || error == ELOOP) /* not a directory, or a link to one */
-      error = unlink(fs->path) == 0 ? 0 : errno;
+      error = end < length ? ENOTDIR : unlink(fs->path) == 0 ? 0 : errno;
     return uvw__fs_fail(fs, error);
   }
   removal *r = calloc(1, sizeof(*r));
@@ -372,17 +365,17 @@ static int rm_start(uvw_fs *fs) {
   r->fd = -1;
   fs->walk = r;
   int error = enter(r, fd, fs->path);
-  return error == 0 ? -1 : uvw__fs_fail(fs, error);
+  return error == 0 ? UVW__GO_ON : uvw__fs_fail(fs, error);
 }
 
 int uvw__fs_rm(uvw_fs *fs) {
-  int step = -1;
+  int step = UVW__GO_ON;
   if (fs->walk == NULL)
     step = rm_start(fs);
   removal *r = fs->walk;
-  for (unsigned count = 1; step < 0; count++) {
+  for (unsigned count = 1; step == UVW__GO_ON; count++) {
     step = r->dir != NULL ? rm_entry(fs, r) : rm_move(fs, r);
-    if (step < 0 && count % 16 == 0)
+    if (step == UVW__GO_ON && count % 16 == 0)
       step = uvw__fs_pause(fs);
   }
   if (step == UVW_DONE && fs->job.error == ENOENT && fs->error_path == NULL &&

@@ -30,6 +30,9 @@ static inline void uvw__lock(uv_mutex_t *mutex) {
   uv_mutex_lock(mutex);
 }
 
+/* What a step says to itself, beside enum uvw_step. */
+enum { UVW__GO_ON = -1 };
+
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */
@@ -101,13 +104,15 @@ void uvw__begin(uvw_job *job, uint64_t now);
 void uvw__end(uvw_job *job, int step, uint64_t ran);
 void uvw__lanes_init(void);
 void uvw__lanes_reset(void);
-void uvw__drop_waiting(void);
+void uvw__drop_waiting(bool started_too);
+bool uvw__any_waiting(void);
 
 /* pump.c; with the mutex held */
 void uvw__serve(void);
 void uvw__note_submit(uint64_t now);
 int uvw__carrier_start(void);
 void uvw__carrier_abandon(void);
+void uvw__abandon_loop(uv_loop_t *loop);
 
 /* owner.c */
 bool uvw__owner_push(uvw_owner *owner, uvw_job *job);
@@ -132,5 +137,6 @@ void uvw__fs_readdir_cleanup(uvw_fs *fs);
 void uvw__fs_rm_cleanup(uvw_fs *fs);
 int uvw__fs_fail(uvw_fs *fs, int error);
 int uvw__fs_pause(uvw_fs *fs);
+int uvw__fs_give_string(uvw_fs *fs, const char *string, size_t length);
 
 #endif

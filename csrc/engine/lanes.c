@@ -33,28 +33,6 @@ void uvw__lanes_init(void) {
   E.lane_count = UVW_LANE_BUILTIN_COUNT;
 }
 
-/* What waits will never run. Its submitters may still cancel it, so it must
- * not look as if it were in a lane. */
-void uvw__drop_waiting(void) {
-  for (unsigned i = 0; i < E.lane_count; i++) {
-    uvw__lane *lane = &E.lanes[i];
-    for (uvw_job *job = lane->head, *next; job != NULL; job = next) {
-      next = job->next;
-      job->next = job->prev = NULL;
-      job->state = UVW__PASSED;
-    }
-    lane->head = lane->tail = NULL;
-    lane->cancelled += lane->waiting;
-    lane->waiting = 0;
-  }
-}
-
-/* In a forked child: the lanes and their settings stay, the work is gone. */
-void uvw__lanes_reset(void) {
-  uvw__drop_waiting();
-  for (unsigned i = 0; i < E.lane_count; i++)
-    E.lanes[i].running = 0;
-}
 
 /* Limits ------------------------------------------------------------------ */
 
@@ -78,9 +56,15 @@ unsigned uvw__lane_limit(const uvw__lane *lane) {
  * do that: there every kind has its turn on the one worker. */
 static unsigned limited_cap(void) { return E.size > 1 ? E.size - 1 : 1; }
 
-static bool lane_open(const uvw__lane *lane) {
-  return lane->running < uvw__lane_limit(lane) && (lane->io || E.running_limited < limited_cap());
+/* Jobs of the lane that could start now. Limits may have been lowered. */
+static unsigned free_places(const uvw__lane *lane) {
+  unsigned limit = uvw__lane_limit(lane), cap = limited_cap();
+  unsigned own = limit > lane->running ? limit - lane->running : 0;
+  unsigned all = cap > E.running_limited ? cap - E.running_limited : 0;
+  return lane->io || own < all ? own : all;
 }
+
+static bool lane_open(const uvw__lane *lane) { return free_places(lane) > 0; }
 
 static bool lane_ready(const uvw__lane *lane) {
   return lane->head != NULL && lane_open(lane) && !(E.gate && lane->head->kind->enter != NULL);
@@ -120,6 +104,36 @@ static void dequeue(uvw_job *job) {
     lane->tail = job->prev;
   job->next = job->prev = NULL;
   lane->waiting--;
+}
+
+bool uvw__any_waiting(void) {
+  for (unsigned i = 0; i < E.lane_count; i++)
+    if (E.lanes[i].head != NULL)
+      return true;
+  return false;
+}
+
+/* What waits will never run, or only what has run some steps already. Its
+ * submitters may still cancel it, so it must not look as if in a lane. */
+void uvw__drop_waiting(bool started_too) {
+  for (unsigned i = 0; i < E.lane_count; i++) {
+    uvw__lane *lane = &E.lanes[i];
+    for (uvw_job *job = lane->head, *next; job != NULL; job = next) {
+      next = job->next;
+      if (job->resumed && !started_too)
+        continue;
+      dequeue(job);
+      job->state = UVW__PASSED;
+      lane->cancelled++;
+    }
+  }
+}
+
+/* In a forked child: the lanes and their settings stay, the work is gone. */
+void uvw__lanes_reset(void) {
+  uvw__drop_waiting(true);
+  for (unsigned i = 0; i < E.lane_count; i++)
+    E.lanes[i].running = 0;
 }
 
 /* The next job by turns of the lanes. Whoever holds the callers' lock goes on
@@ -166,7 +180,7 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
   E.running--;
   E.running_limited -= !lane->io;
   E.running_entered -= job->kind->enter != NULL;
-  if (E.running_entered == 0 && atomic_load_explicit(&E.shutdown, memory_order_relaxed))
+  if (atomic_load_explicit(&E.shutdown, memory_order_relaxed))
     uv_cond_broadcast(&E.drained);
   E.progress++;
   int64_t sample = (int64_t)(ran < UVW__MEAN_CEILING ? ran : UVW__MEAN_CEILING);
@@ -215,8 +229,7 @@ int uvw_submit(uvw_job *job) {
   } else if (!E.started) {
     error = UV_EINVAL;
   } else if (!job->resumed && lane->max_queue >= 0 &&
-             lane->running + lane->waiting >=
-                 (uint64_t)lane->max_queue + uvw__lane_limit(lane)) {
+             lane->waiting >= (uint64_t)lane->max_queue + free_places(lane)) {
     lane->rejected++;
     error = UV_EAGAIN;
   } else {
@@ -254,6 +267,13 @@ bool uvw_cancel(uvw_job *job) {
     E.lanes[job->lane].orphaned++;
   uv_mutex_unlock(&E.mutex);
   return withdrawn;
+}
+
+void uvw_count_end(uvw_job *job, bool cancelled) {
+  uvw__lock(&E.mutex);
+  uvw__lane *lane = &E.lanes[job->lane];
+  *(cancelled ? &lane->cancelled : &lane->failed) += 1;
+  uv_mutex_unlock(&E.mutex);
 }
 
 bool uvw_job_waiting(uvw_job *job) {

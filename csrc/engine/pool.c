@@ -156,22 +156,25 @@ unsigned uvw_pool_busy(void) {
 
 /* End --------------------------------------------------------------------- */
 
-/* Waiting jobs are dropped, their memory with the process. C jobs see the
- * flag at their next chunk, and libuv's own destructor joins the workers; but
- * callables must have left before the caller's interpreter goes away. */
+/* Jobs that have not begun are dropped, their memory with the process. Those
+ * between two chunks run once more, to see the flag and leave nothing half
+ * done. libuv's own destructor joins the workers; but callables must have left
+ * before the caller's interpreter goes away. */
 void uvw_pool_shutdown(void) {
   uv_mutex_lock(&E.mutex);
   atomic_store(&E.shutdown, true);
-  uvw__drop_waiting();
+  uvw__drop_waiting(false);
+  if (E.started && uvw__any_ready())
+    uvw__serve();
   uv_mutex_unlock(&E.mutex);
 }
 
 int uvw_pool_drain(unsigned milliseconds) {
   uv_mutex_lock(&E.mutex);
   uint64_t end = uv_hrtime() + milliseconds * (uint64_t)1000000;
-  for (uint64_t now; E.running_entered > 0 && (now = uv_hrtime()) < end;)
+  for (uint64_t now; (E.running_entered > 0 || uvw__any_waiting()) && (now = uv_hrtime()) < end;)
     uv_cond_timedwait(&E.drained, &E.mutex, end - now);
-  int running = (int)E.running_entered;
+  int running = E.running_entered > 0 || uvw__any_waiting();
   uv_mutex_unlock(&E.mutex);
   return running;
 }

@@ -45,14 +45,17 @@ bool uvw_should_yield(uvw_job *job) {
   return others;
 }
 
+static _Thread_local unsigned number; /* of the worker, from 1 */
+
+unsigned uvw_worker_number(void) { return number; }
+
 static void name_this_thread(void) {
-  static _Thread_local bool named;
   static atomic_uint count;
   char name[16];
-  if (named)
+  if (number != 0)
     return;
-  named = true;
-  snprintf(name, sizeof(name), "uvworks-%u", atomic_fetch_add(&count, 1) % 10000);
+  number = atomic_fetch_add(&count, 1) + 1;
+  snprintf(name, sizeof(name), "uvworks-%u", number % 10000);
 #if defined(__linux__)
   pthread_setname_np(pthread_self(), name);
 #elif defined(__APPLE__)
@@ -77,16 +80,18 @@ int uvw__carrier_start(void) {
 
 /* In a forked child. uv_loop_close() would take the parent's descriptors out
  * of an epoll set that both share, so the child only closes its numbers. */
-void uvw__carrier_abandon(void) {
-  uv_loop_t *loop = E.carrier;
-  if (loop == NULL)
-    return;
+void uvw__abandon_loop(uv_loop_t *loop) {
   close(loop->backend_fd);
   close(loop->async_io_watcher.fd);
   if (loop->async_wfd >= 0 && loop->async_wfd != loop->async_io_watcher.fd)
     close(loop->async_wfd);
   close(loop->signal_pipefd[0]);
   close(loop->signal_pipefd[1]);
+}
+
+void uvw__carrier_abandon(void) {
+  if (E.carrier != NULL)
+    uvw__abandon_loop(E.carrier);
   E.carrier = NULL;
   E.spare_pumps = NULL;
 }
@@ -137,8 +142,7 @@ void uvw__serve(void) {
 /* How long it usually takes from running dry to the next submit tells whether
  * spinning for it is worth while. */
 void uvw__note_submit(uint64_t now) {
-  if (now != 0)
-    atomic_fetch_add_explicit(&E.submits, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&E.submits, 1, memory_order_relaxed);
   if (E.idle_since == 0)
     return;
   int64_t gap = now > E.idle_since ? (int64_t)(now - E.idle_since) : 0;
@@ -258,8 +262,11 @@ static void run_pump(uv_work_t *request) {
     }
     uv_mutex_unlock(&E.mutex);
 
-    deliver(finished);
-    finished = NULL;
+    if (finished != NULL) {
+      deliver(finished);
+      finished = NULL;
+      now = uv_hrtime();
+    }
     if (changes) {
       held->leave();
       held = NULL;
@@ -272,7 +279,6 @@ static void run_pump(uv_work_t *request) {
       held = job->kind;
       if (spun)
         let_submitters_finish();
-      spun = false;
       held->enter();
       held_since = uv_hrtime();
       end += held_since - now; /* the wait for it is not our turn */
@@ -283,6 +289,7 @@ static void run_pump(uv_work_t *request) {
       uv_mutex_unlock(&E.mutex);
     }
 
+    spun = false;
     uint64_t begun = enters ? held_since : now;
     current_lane = job->lane;
     slice_end = begun + UVW__QUANTUM;

@@ -14,6 +14,7 @@ import atexit
 import os
 import shutil
 from collections.abc import Callable
+from contextvars import Context
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -48,7 +49,8 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def _attach(loop: asyncio.AbstractEventLoop) -> Any:
     """Make the loop's port. From here on only the loop's reader handle owns it."""
     port = core.Port(loop)
-    loop.add_reader(port.fileno(), port.dispatch)
+    # In an empty context: the handle would keep the first caller's for ever.
+    Context().run(loop.add_reader, port.fileno(), port.dispatch)
     with _ports_lock:
         old = list(_ports)
         _ports.add(port)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import index
+from threading import Lock
 from typing import Any, ParamSpec, TypedDict, TypeVar
 from weakref import WeakSet
 
@@ -106,15 +107,17 @@ class Executor(concurrent.futures.Executor):
         self._lane = lane
         self._pending: set[concurrent.futures.Future[Any]] = set()
         self._closed = False
+        self._lock = Lock()
         _executors.add(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Run ``fn(*args, **kwargs)`` on a worker; PoolSaturated if the lane is bounded and full."""
-        if self._closed:
-            raise RuntimeError("cannot schedule new futures after shutdown")
         future: _Future[_T] = _Future()
         future._lane = self._lane
-        self._pending.add(future)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         try:
             future._job = core.call_executor(future, self._lane, fn, *args, **kwargs)
@@ -125,8 +128,9 @@ class Executor(concurrent.futures.Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those submitted, or cancel the ones that have not begun."""
-        self._closed = True
-        pending = list(self._pending)
+        with self._lock:
+            self._closed = True
+            pending = list(self._pending)
         if cancel_futures:
             for future in pending:
                 future.cancel()
@@ -148,6 +152,7 @@ def _shutdown_executors() -> None:
 def _after_fork_in_child() -> None:
     """What the parent's executors have taken, the parent runs."""
     for executor in list(_executors):
+        executor._lock = Lock()
         executor._pending.clear()
 
 

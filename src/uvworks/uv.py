@@ -77,16 +77,18 @@ class Loop:
     """A libuv loop. uv_loop_t."""
 
     def __init__(self) -> None:
+        self._loop: Any = None
         self._handle = ffi.new_handle(self)
+        self._stop_lock = threading.Lock()
         out = ffi.new("uvw_loop **")
         error = lib.uvw_loop_new(out, lib.uvw_on_turn, self._handle)
         if error:
             raise OSError(-error, text(lib.uv_strerror(error)))
-        self._loop: Any = out[0]
-        self._port = core.Port(owner=int(ffi.cast("uintptr_t", lib.uvw_loop_owner(self._loop))))
+        self._port = core.Port(owner=int(ffi.cast("uintptr_t", lib.uvw_loop_owner(out[0]))))
         self._cancelled: list[Work] = []
         self._error: BaseException | None = None
         self._thread: int | None = None
+        self._loop = out[0]
 
     def _check(self) -> Any:
         if self._loop is None:
@@ -109,12 +111,12 @@ class Loop:
         `error` is None or what `work` raised; without `after` that is raised
         by run(). PoolSaturated if the lane is bounded and full. uv_queue_work.
         """
-        loop = self._check()
+        self._check()
         if after is not None and not callable(after):
             raise TypeError(f"after: expected a callable or None, got {after!r}")
         item = Work(self, after)
         item._job = core.call_port(self._port, item._finished, lane, work)
-        lib.uvw_loop_pending(loop, True)
+        lib.uvw_loop_pending(self._check(), True)
         return item
 
     def run(self, mode: int = RUN_DEFAULT) -> bool:
@@ -170,9 +172,10 @@ class Loop:
 
     def stop(self) -> None:
         """End run() soon. May be called from any thread. uv_stop."""
-        if self._loop is None:
-            raise RuntimeError("the loop is closed")
-        lib.uvw_loop_stop(self._loop)
+        with self._stop_lock:
+            if self._loop is None:
+                raise RuntimeError("the loop is closed")
+            lib.uvw_loop_stop(self._loop)
 
     def now(self) -> int:
         """The loop's time in milliseconds, from an arbitrary start, as of this turn. uv_now."""
@@ -194,7 +197,8 @@ class Loop:
         if self._thread is not None:
             raise RuntimeError("cannot close a running loop")
         if self._loop is not None:
-            loop, self._loop = self._loop, None
+            with self._stop_lock:
+                loop, self._loop = self._loop, None
             self._port.close()
             self._cancelled.clear()
             lib.uvw_loop_close(loop)
