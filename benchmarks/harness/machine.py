@@ -39,7 +39,10 @@ def others_seconds(mine: set[int]) -> float:
 
 def own_seconds(process: int) -> float:
     """Processor seconds that one process has used, all its threads together."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended, which the next request to it will tell
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
