@@ -265,7 +265,7 @@ async def test_a_task_in_the_middle_of_a_job_shows_where_it_is() -> None:
 
 def test_debug_mode(loop_factory: Factory) -> None:
     with asyncio.Runner(loop_factory=loop_factory, debug=True) as runner:
-        assert runner.run(fs.stat("/")) == os.stat("/")
+        assert runner.run(fs.stat("/")).st_ino == os.stat("/").st_ino
         assert runner.run(pool.submit(int, "3")) == 3
 
 
@@ -308,7 +308,7 @@ def test_a_loop_that_keeps_its_readers_after_closing_is_swept() -> None:
     async def body():
         calls = [call for _ in range(100) for call in (fs.stat("/"), pool.submit(int, "3"))]
         results = await asyncio.gather(*calls)
-        assert results[1] == 3 and results[0] == os.stat("/")
+        assert results[1] == 3 and results[0].st_ino == os.stat("/").st_ino
         task = asyncio.create_task(pool.submit(int))
         await asyncio.sleep(0)
         task.cancel()

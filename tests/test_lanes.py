@@ -98,7 +98,7 @@ async def test_all_but_io_together_leave_one_worker(lane: pool.Lane) -> None:
         await gate.arrival(size - 1)
         await asyncio.sleep(0.02)
         assert gate.arrivals == size - 1 == pool.statistics().busy
-        assert await fs.stat("/") == os.stat("/")
+        assert (await fs.stat("/")).st_ino == os.stat("/").st_ino
         assert await fs.read_file("/proc/version")
     finally:
         gate.open()

@@ -292,7 +292,8 @@ def in_child(call):
 async def everything():
     calls = [fs.stat("/"), pool.submit(int, "3"), fs.readdir("/"), fs.read_file("/proc/version")]
     results = await asyncio.gather(*calls * 1, *(fs.stat("/") for _ in range(100)))
-    assert results[1] == 3 and results[0] == os.stat("/")
+    # Not the times: reading the directory itself may move its access time.
+    assert results[1] == 3 and os.path.samestat(results[0], os.stat("/"))
     return "works"
 """
 
