@@ -23,3 +23,7 @@ AIOFILES_UVLOOP = _python("aiofiles", "uvloop")
 NODE_PROMISES = Peer("node promises", "node_peer.mjs", ("promises",))
 NODE_CALLBACKS = Peer("node callbacks", "node_peer.mjs", ("callbacks",))
 LIBUV = Peer("plain C libuv", "libuv_peer.c")
+
+# The event loops, each in a program of its own for the topic: ours first, then those it is held against.
+LOOPS = ("uvworks", "uvloop", "rloop", "asyncio")
+CALLBACKS = [Peer(loop, "callbacks_peer.py", (loop,)) for loop in LOOPS]
