@@ -1,8 +1,46 @@
 """libuv's event loop and worker pool for Python."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import errors, fs, pool, uv
 from .errors import PoolSaturated
 
+if TYPE_CHECKING:
+    from . import loop
+    from .loop import Loop, new_event_loop
+    from .loop.policy import EventLoopPolicy, install, run
+
 __version__ = "0.1.0"
 
-__all__ = ["PoolSaturated", "errors", "fs", "pool", "uv"]
+__all__ = [
+    "EventLoopPolicy",
+    "Loop",
+    "PoolSaturated",
+    "errors",
+    "fs",
+    "install",
+    "loop",
+    "new_event_loop",
+    "pool",
+    "run",
+    "uv",
+]
+
+# The loop draws in most of asyncio and ssl: programs that only use files shall not pay for it.
+_LAZY = {
+    "EventLoopPolicy": "loop.policy",
+    "Loop": "loop",
+    "install": "loop.policy",
+    "new_event_loop": "loop",
+    "run": "loop.policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "loop":
+        return import_module(".loop", __name__)
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module("." + _LAZY[name], __name__), name)
+    return value
