@@ -11,13 +11,14 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from .._engine import core
 
 __all__ = ["Executors"]
 
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 class Executors(core.BaseLoop, asyncio.AbstractEventLoop):
@@ -27,7 +28,7 @@ class Executors(core.BaseLoop, asyncio.AbstractEventLoop):
     _default_executor_ended = False
 
     def run_in_executor(
-        self, executor: concurrent.futures.Executor | None, func: Callable[..., _T], *args: Any
+        self, executor: concurrent.futures.Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
     ) -> asyncio.Future[_T]:
         """Call ``func(*args)`` on the executor, by default this loop's threads; a future of its result."""
         self._check_closed()
@@ -44,7 +45,7 @@ class Executors(core.BaseLoop, asyncio.AbstractEventLoop):
             self._default_executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
         return self._default_executor
 
-    def set_default_executor(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
+    def set_default_executor(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:  # type: ignore[override]  # as asyncio refuses others
         """Use this executor where run_in_executor() is given None."""
         if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             raise TypeError("executor must be ThreadPoolExecutor instance")

@@ -78,7 +78,7 @@ class Running(Executors, Signals, Subprocesses):
         self._check_closed()
         self._check_not_running()
         ours = not asyncio.isfuture(future)
-        task: asyncio.Future[_T] = asyncio.ensure_future(future, loop=self)
+        task: asyncio.Future[_T] = asyncio.ensure_future(future, loop=self)  # type: ignore[arg-type]
         if ours:
             # Whoever called sees an exception if the task is left pending, so its destructor need not complain.
             task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -19,12 +19,14 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, TypeVarTuple
 from weakref import WeakSet
 
 from .._engine import core
 
 __all__ = ["Signals"]
+
+_Ts = TypeVarTuple("_Ts")
 
 _NOBODY = -1
 
@@ -42,7 +44,7 @@ class Signals(core.BaseLoop, asyncio.AbstractEventLoop):
         self._signal_pair: tuple[socket.socket, socket.socket] | None = None
         self._wakeup_fd_before = _NOBODY
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` in the loop when the signal comes. Main thread only.
 
         ValueError for what is no signal, RuntimeError for one that cannot be

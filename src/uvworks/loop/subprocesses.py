@@ -19,13 +19,13 @@ import sys
 import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .._engine import core
 
 __all__ = ["Subprocesses"]
 
-_P = TypeVar("_P", bound=asyncio.SubprocessProtocol)
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 _logger = logging.getLogger("asyncio")
 
@@ -56,12 +56,12 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
         stdin: Any = subprocess.PIPE,
         stdout: Any = subprocess.PIPE,
         stderr: Any = subprocess.PIPE,
-        universal_newlines: bool = False,
-        shell: bool = False,
-        bufsize: int = 0,
-        encoding: str | None = None,
-        errors: str | None = None,
-        text: bool | None = None,
+        universal_newlines: Literal[False] = False,
+        shell: Literal[False] = False,
+        bufsize: Literal[0] = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: Literal[False] | None = None,
         **kwargs: Any,
     ) -> tuple[asyncio.SubprocessTransport, _P]:
         """Start a program; all that Popen takes may be given, but bytes only and unbuffered."""
@@ -80,12 +80,12 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
         stdin: Any = subprocess.PIPE,
         stdout: Any = subprocess.PIPE,
         stderr: Any = subprocess.PIPE,
-        universal_newlines: bool = False,
-        shell: bool = True,
-        bufsize: int = 0,
-        encoding: str | None = None,
-        errors: str | None = None,
-        text: bool | None = None,
+        universal_newlines: Literal[False] = False,
+        shell: Literal[True] = True,
+        bufsize: Literal[0] = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: Literal[False] | None = None,
         **kwargs: Any,
     ) -> tuple[asyncio.SubprocessTransport, _P]:
         """Have the shell run a command; all that Popen takes may be given, but bytes only and unbuffered."""
@@ -134,7 +134,7 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
     async def _make_process(
         self,
         watch: Callable[[_Transport], None],
-        protocol: asyncio.SubprocessProtocol,
+        protocol: Any,
         args: Any,
         shell: bool,
         stdin: Any,

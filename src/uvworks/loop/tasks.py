@@ -56,7 +56,7 @@ class Tasks(core.BaseLoop, asyncio.AbstractEventLoop):
         factory = self._task_factory
         task: asyncio.Task[_T]
         if factory is None:
-            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)  # type: ignore[arg-type]
+            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
             if task._source_traceback:  # type: ignore[attr-defined]
                 del task._source_traceback[-1]  # type: ignore[attr-defined]
             return task
