@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import fnmatch
+import platform
 import sys
 import time
 
@@ -53,17 +54,19 @@ def print_report(report: suite.Report) -> None:
     for result in report.results:
         by_module[result.name.partition(".")[0]].append(result)
     excluded = collections.Counter(name.partition(".")[0] for name, _ in report.excluded)
-    print(
-        f"\n{'module':28} {'passed':>7} {'failed':>7} {'skipped':>8} {'excluded':>9} {'on the loop':>12} {'seconds':>8}"
-    )
+    titles = ("passed", "failed", "skipped", "excluded", "on the loop", "seconds")
+    print(f"\n{'module':28}", *(f"{title:>11}" for title in titles))
     for module in sorted({*by_module, *excluded}):
         results = by_module[module]
         count = collections.Counter("failed" if result.bad else result.outcome for result in results)
-        on_loop, seconds = sum(bool(result.made) for result in results), sum(result.seconds for result in results)
-        print(
-            f"{module:28} {count['passed']:7} {count['failed']:7} {count['skipped']:8} {excluded[module]:9} "
-            f"{on_loop:12} {seconds:8.1f}"
+        counts = (
+            count["passed"],
+            count["failed"],
+            count["skipped"],
+            excluded[module],
+            sum(bool(r.made) for r in results),
         )
+        print(f"{module:28}", *(f"{each:11}" for each in counts), f"{sum(result.seconds for result in results):11.1f}")
     for title, lines in (
         ("FAILED", [f"{result.outcome:8} {result.name}: {last_line(result)}" for result in report.failures]),
         ("STALE EXCLUSIONS", report.stale),
@@ -118,7 +121,7 @@ def main() -> int:
         on_result=on_result,
     )
     print_report(report)
-    version = "%d.%d.%d" % sys.version_info[:3]
+    version = platform.python_version()
     print(f"\n{options.loop} on Python {version}: {report.summary()}; {time.monotonic() - start:.0f} s")
     print(f"Results with full tracebacks: {record.path}")
     return 0 if report.ok else 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import queue
 import select
 import signal
@@ -193,7 +194,7 @@ class Record:
     """The results of one loop on one Python, in a file of JSON lines that survives an interrupted run."""
 
     def __init__(self, loop: str) -> None:
-        version = "%d.%d" % sys.version_info[:2]
+        version = ".".join(platform.python_version_tuple()[:2])
         self.path = RESULTS / f"{loop.replace(':', '-')}-{version}.jsonl"
 
     def read(self) -> dict[str, Result]:

@@ -1,7 +1,7 @@
 """Puts another loop in the place of asyncio's selector loop, for the whole process.
 
-Rule: a test must get the loop whichever way it asks: by class name, by policy, by `asyncio.new_event_loop()` or `asyncio.run()`.
-So every public name of the loop and of the policy is replaced, before a test module is imported.
+Rule: a test must get the loop whichever way it asks: by class name, by policy, by `asyncio.new_event_loop()` or
+`asyncio.run()`. So every name of the loop and of the policy is replaced, before a test module is imported.
 """
 
 from __future__ import annotations

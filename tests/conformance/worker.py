@@ -7,8 +7,8 @@ It reads requests, a JSON line each, from the socket FD and answers each with a 
     {"list": MODULE}                      -> {"tests": [NAME, ...]} or {"error": TEXT}
     {"run": NAME, "timeout": SECONDS}     -> {"outcome": "passed" | "failed" | "skipped", "text": ..., "made": LOOPS}
 
-NAME is "test_events.EPollEventLoopTests.test_run_forever", to be found in PACKAGE. Rule: a request never changes what the next one sees, as
-far as one process can promise that; the runner replaces a worker whose test did not pass.
+NAME is "test_events.EPollEventLoopTests.test_run_forever", to be found in PACKAGE. Rule: a request never changes what
+the next one sees, as far as one process can promise that; the runner replaces a worker whose test did not pass.
 """
 
 from __future__ import annotations
