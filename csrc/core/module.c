@@ -3,6 +3,7 @@
  * loads it from there. Its state is the process's: one interpreter, once. */
 #include "core.h"
 
+#include "../asyncio/asyncio.h"
 
 Hooks hooks;
 
@@ -91,7 +92,7 @@ static int exec_module(PyObject *module) {
     PyErr_Format(PyExc_ImportError, "the engine did not start: %s", uv_strerror(error));
     return -1;
   }
-  if (jobs_init() < 0 || results_init() < 0 || add_ops(module) < 0)
+  if (jobs_init() < 0 || results_init() < 0 || add_ops(module) < 0 || asyncio_init(module) < 0)
     return -1;
   if (PyModule_AddType(module, &Port_Type) < 0 || PyModule_AddType(module, &Job_Type) < 0)
     return -1;

@@ -76,6 +76,8 @@ struct uvw_job {
 
 int uvw_engine_init(void);
 int uvw_pool_start(unsigned size); /* not while this process may fork */
+/* In a forked child: closes the descriptors of an inherited loop, nothing more. */
+void uvw_abandon_loop(uv_loop_t *loop);
 unsigned uvw_generation(void);
 
 void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane,

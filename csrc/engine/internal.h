@@ -112,7 +112,6 @@ void uvw__serve(void);
 void uvw__note_submit(uint64_t now);
 int uvw__carrier_start(void);
 void uvw__carrier_abandon(void);
-void uvw__abandon_loop(uv_loop_t *loop);
 
 /* owner.c */
 bool uvw__owner_push(uvw_owner *owner, uvw_job *job);

@@ -149,7 +149,7 @@ static void close_handle(uv_handle_t *handle, void *arg) {
  * take the parent's descriptors out of the epoll set that both share. */
 void uvw_loop_close(uvw_loop *loop) {
   if (uvw_loop_stale(loop)) {
-    uvw__abandon_loop(&loop->uv);
+    uvw_abandon_loop(&loop->uv);
   } else {
     uv_walk(&loop->uv, close_handle, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)

@@ -80,7 +80,7 @@ int uvw__carrier_start(void) {
 
 /* In a forked child. uv_loop_close() would take the parent's descriptors out
  * of an epoll set that both share, so the child only closes its numbers. */
-void uvw__abandon_loop(uv_loop_t *loop) {
+void uvw_abandon_loop(uv_loop_t *loop) {
   close(loop->backend_fd);
   close(loop->async_io_watcher.fd);
   if (loop->async_wfd >= 0 && loop->async_wfd != loop->async_io_watcher.fd)
@@ -91,7 +91,7 @@ void uvw__abandon_loop(uv_loop_t *loop) {
 
 void uvw__carrier_abandon(void) {
   if (E.carrier != NULL)
-    uvw__abandon_loop(E.carrier);
+    uvw_abandon_loop(E.carrier);
   E.carrier = NULL;
   E.spare_pumps = NULL;
 }

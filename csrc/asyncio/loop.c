@@ -1,0 +1,451 @@
+/* BaseLoop: the type. uvworks.Loop is its subclass in Python, which adds what
+ * need not be fast. */
+#include "asyncio.h"
+
+#include <math.h>
+#include <structmember.h>
+
+#include "../engine/engine.h"
+
+static PyObject *str_call_exception_handler, *str_check_callback, *str_note_time, *str_message,
+    *str_exception;
+
+bool loop_stale(const Loop *self) { return self->generation != uvw_generation(); }
+
+int loop_check_open(Loop *self) {
+  if (self->closed) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+  }
+  if (loop_stale(self)) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this event loop was made before fork(); the child needs a new one");
+    return -1;
+  }
+  return 0;
+}
+
+int loop_check_thread(Loop *self) {
+  if (self->thread == 0 || self->thread == PyThread_get_thread_ident())
+    return 0;
+  PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other "
+                                      "than the current one");
+  return -1;
+}
+
+int loop_report(Loop *self, const char *message, const char *name, PyObject *value,
+                const char *name2, PyObject *value2) {
+  if (is_fatal())
+    return -1;
+  PyObject *type, *exception, *traceback;
+  PyErr_Fetch(&type, &exception, &traceback);
+  PyErr_NormalizeException(&type, &exception, &traceback);
+  if (traceback != NULL)
+    PyException_SetTraceback(exception, traceback);
+  PyObject *context = Py_BuildValue("{ss}", "message", message), *answer = NULL;
+  if (context != NULL && (exception == NULL || PyDict_SetItem(context, str_exception, exception) == 0) &&
+      (value == NULL || PyDict_SetItemString(context, name, value) == 0) &&
+      (value2 == NULL || PyDict_SetItemString(context, name2, value2) == 0))
+    answer = PyObject_CallMethodOneArg((PyObject *)self, str_call_exception_handler, context);
+  Py_XDECREF(context);
+  Py_XDECREF(type);
+  Py_XDECREF(exception);
+  Py_XDECREF(traceback);
+  if (answer == NULL)
+    return -1;
+  Py_DECREF(answer);
+  return 0;
+}
+
+int loop_note_time(Loop *self, PyObject *what, uint64_t start) {
+  double took = (double)(uv_hrtime() - start) * 1e-9;
+  if (took < self->slow_callback_duration)
+    return 0;
+  PyObject *seconds = PyFloat_FromDouble(took);
+  if (seconds == NULL)
+    return -1;
+  PyObject *answer =
+      PyObject_CallMethodObjArgs((PyObject *)self, str_note_time, what, seconds, NULL);
+  Py_DECREF(seconds);
+  Py_XDECREF(answer);
+  return answer == NULL ? -1 : 0;
+}
+
+/* Callbacks ---------------------------------------------------------------- */
+
+static int check_callback(Loop *self, PyObject *callback, const char *method) {
+  PyObject *name = PyUnicode_FromString(method);
+  if (name == NULL)
+    return -1;
+  PyObject *answer =
+      PyObject_CallMethodObjArgs((PyObject *)self, str_check_callback, callback, name, NULL);
+  Py_DECREF(name);
+  Py_XDECREF(answer);
+  return answer == NULL ? -1 : 0;
+}
+
+/* The one keyword, context; borrowed, NULL for None. */
+static int context_of(const char *method, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames, PyObject **context) {
+  *context = NULL;
+  Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+  for (Py_ssize_t i = 0; i < count; i++) {
+    PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+    if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method, name);
+      return -1;
+    }
+    if (args[nargs + i] != Py_None)
+      *context = args[nargs + i];
+  }
+  if (*context != NULL && !PyContext_CheckExact(*context)) {
+    PyErr_Format(PyExc_TypeError, "%s(): context must be a contextvars.Context, not %.100s", method,
+                 Py_TYPE(*context)->tp_name);
+    return -1;
+  }
+  return 0;
+}
+
+static Handle *soon(Loop *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames) {
+  PyObject *context;
+  if (nargs < 1) {
+    PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'callback'", method);
+    return NULL;
+  }
+  if (context_of(method, args, nargs, kwnames, &context) < 0 || loop_check_open(self) < 0 ||
+      (self->debug && check_callback(self, args[0], method) < 0))
+    return NULL;
+  return loop_call_soon(self, args[0], args + 1, nargs - 1, context);
+}
+
+Handle *loop_call_soon(Loop *self, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *context) {
+  Handle *handle = handle_new(&Handle_Type, self, callback, args, nargs, context);
+  if (handle != NULL && ready_push(&self->ready, handle) < 0)
+    Py_CLEAR(handle);
+  return handle;
+}
+
+int loop_soon(Loop *self, PyObject *callback, PyObject *arg, PyObject *context) {
+  Handle *handle = loop_call_soon(self, callback, &arg, arg != NULL, context);
+  Py_XDECREF(handle);
+  return handle == NULL ? -1 : 0;
+}
+
+static PyObject *Loop_call_soon(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames) {
+  if (self->debug && loop_check_thread(self) < 0)
+    return NULL;
+  return (PyObject *)soon(self, "call_soon", args, nargs, kwnames);
+}
+
+static PyObject *Loop_call_soon_threadsafe(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                                           PyObject *kwnames) {
+  Handle *handle = soon(self, "call_soon_threadsafe", args, nargs, kwnames);
+  if (handle != NULL)
+    loop_wake(self);
+  return (PyObject *)handle;
+}
+
+static PyObject *schedule(Loop *self, const char *method, double when, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *context) {
+  if (isnan(when)) {
+    PyErr_Format(PyExc_ValueError, "%s(): the time must not be NaN", method);
+    return NULL;
+  }
+  if (loop_check_open(self) < 0 ||
+      (self->debug &&
+       (loop_check_thread(self) < 0 || check_callback(self, args[0], method) < 0)))
+    return NULL;
+  Handle *handle = handle_new(&TimerHandle_Type, self, args[0], args + 1, nargs - 1, context);
+  if (handle == NULL)
+    return NULL;
+  handle->when = when;
+  if (timers_push(&self->timers, handle) < 0)
+    Py_CLEAR(handle);
+  return (PyObject *)handle;
+}
+
+/* call_later and call_at differ in what their number is counted from. */
+static PyObject *call_timed(Loop *self, const char *method, const char *none, bool relative,
+                            PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  PyObject *context;
+  if (nargs < 2) {
+    PyErr_Format(PyExc_TypeError, "%s() needs a time and a callback", method);
+    return NULL;
+  }
+  if (args[0] == Py_None) {
+    PyErr_SetString(PyExc_TypeError, none);
+    return NULL;
+  }
+  double when = PyFloat_AsDouble(args[0]);
+  if ((when == -1 && PyErr_Occurred()) || context_of(method, args, nargs, kwnames, &context) < 0)
+    return NULL;
+  return schedule(self, method, relative ? when + loop_now() : when, args + 1, nargs - 1, context);
+}
+
+static PyObject *Loop_call_later(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames) {
+  return call_timed(self, "call_later", "delay must not be None", true, args, nargs, kwnames);
+}
+
+static PyObject *Loop_call_at(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames) {
+  return call_timed(self, "call_at", "when cannot be None", false, args, nargs, kwnames);
+}
+
+static PyObject *Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)) {
+  return PyFloat_FromDouble(loop_now());
+}
+
+/* Running ------------------------------------------------------------------ */
+
+static PyObject *Loop_stop(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  self->stopping = true;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Loop_is_running(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  return PyBool_FromLong(self->thread != 0);
+}
+
+static PyObject *Loop_is_closed(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  return PyBool_FromLong(self->closed);
+}
+
+static PyObject *Loop_get_debug(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  return PyBool_FromLong(self->debug);
+}
+
+static PyObject *Loop_set_debug(Loop *self, PyObject *enabled) {
+  int truth = PyObject_IsTrue(enabled);
+  if (truth < 0)
+    return NULL;
+  self->debug = truth;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Loop__check_closed(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  if (loop_check_open(self) < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Loop__check_thread(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  if (loop_check_thread(self) < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Loop__run(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  if (loop_check_open(self) < 0)
+    return NULL;
+  if (self->thread != 0) {
+    PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+    return NULL;
+  }
+  Py_INCREF(self);
+  int outcome = loop_run(self);
+  Py_DECREF(self);
+  if (outcome < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+/* Life --------------------------------------------------------------------- */
+
+static void on_wake(uv_async_t *async) { ((Loop *)async->data)->woken = false; }
+
+static PyObject *Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                          PyObject *Py_UNUSED(kwargs)) {
+  Loop *self = (Loop *)type->tp_alloc(type, 0);
+  if (self == NULL)
+    return NULL;
+  self->closed = true; /* until it is open */
+  self->slow_callback_duration = 0.1;
+  self->generation = uvw_generation();
+  if ((self->read_buffer = PyMem_RawMalloc(READ_BUFFER)) == NULL) {
+    PyErr_NoMemory();
+    goto failed;
+  }
+  int error = uv_loop_init(&self->uv);
+  if (error != 0) {
+    uv_failure(error);
+    goto failed;
+  }
+  self->wake.data = self;
+  uv_timer_init(&self->uv, &self->alarm);
+  error = uv_async_init(&self->uv, &self->wake, on_wake);
+  if (error != 0) {
+    uv_close((uv_handle_t *)&self->alarm, NULL);
+    uv_run(&self->uv, UV_RUN_DEFAULT);
+    uv_loop_close(&self->uv);
+    uv_failure(error);
+    goto failed;
+  }
+  self->closed = false;
+  return (PyObject *)self;
+
+failed:
+  Py_DECREF(self);
+  return NULL;
+}
+
+/* Takes the arguments of subclasses' __init__. */
+static int Loop_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
+                     PyObject *Py_UNUSED(kwargs)) {
+  return 0;
+}
+
+static void loop_close(Loop *self) {
+  if (self->closed)
+    return;
+  self->closed = true;
+  watches_close_all(self);
+  if (loop_stale(self)) {
+    /* What libuv knows is the parent's; only our copies of the descriptors go. */
+    uvw_abandon_loop(&self->uv);
+  } else {
+    uv_close((uv_handle_t *)&self->alarm, NULL);
+    uv_close((uv_handle_t *)&self->wake, NULL);
+    uv_run(&self->uv, UV_RUN_DEFAULT);
+    uv_loop_close(&self->uv);
+  }
+  ready_clear(&self->ready);
+  timers_clear(&self->timers);
+}
+
+static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  if (self->thread != 0) {
+    PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+    return NULL;
+  }
+  loop_close(self);
+  Py_RETURN_NONE;
+}
+
+static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
+  Py_VISIT(Py_TYPE(self));
+  for (size_t i = 0; i < self->ready.count; i++) {
+    int outcome =
+        handle_visit(self->ready.ring[(self->ready.head + i) & self->ready.mask], visit, arg);
+    if (outcome != 0)
+      return outcome;
+  }
+  for (size_t i = 0; i < self->timers.count; i++) {
+    int outcome = handle_visit(self->timers.heap[i].handle, visit, arg);
+    if (outcome != 0)
+      return outcome;
+  }
+  return watches_visit(self, visit, arg);
+}
+
+static int Loop_clear(Loop *self) {
+  loop_close(self);
+  return 0;
+}
+
+static void Loop_dealloc(Loop *self) {
+  PyObject_GC_UnTrack(self);
+  if (self->weakrefs != NULL)
+    PyObject_ClearWeakRefs((PyObject *)self);
+  loop_close(self);
+  PyMem_Free(self->watches);
+  PyMem_Free(self->unchecked);
+  PyMem_RawFree(self->read_buffer);
+  PyTypeObject *type = Py_TYPE(self);
+  type->tp_free(self);
+}
+
+static PyObject *Loop_get_thread(Loop *self, void *Py_UNUSED(closure)) {
+  return self->thread ? PyLong_FromUnsignedLong(self->thread) : Py_NewRef(Py_None);
+}
+
+static PyMethodDef methods[] = {
+    {"call_soon", (PyCFunction)(void (*)(void))Loop_call_soon, METH_FASTCALL | METH_KEYWORDS,
+     "call_soon(callback, *args, context=None): run it in the next turn; returns its Handle."},
+    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe,
+     METH_FASTCALL | METH_KEYWORDS, "call_soon() for other threads."},
+    {"call_later", (PyCFunction)(void (*)(void))Loop_call_later, METH_FASTCALL | METH_KEYWORDS,
+     "call_later(delay, callback, *args, context=None): run it after `delay` seconds."},
+    {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS,
+     "call_at(when, callback, *args, context=None): run it when time() has reached `when`."},
+    {"time", Loop_time, METH_NOARGS, "The loop's clock, in seconds; time.monotonic()."},
+    {"stop", (PyCFunction)Loop_stop, METH_NOARGS, "End the run after the current turn."},
+    {"is_running", (PyCFunction)Loop_is_running, METH_NOARGS, "True while it runs."},
+    {"is_closed", (PyCFunction)Loop_is_closed, METH_NOARGS, "True after close()."},
+    {"get_debug", (PyCFunction)Loop_get_debug, METH_NOARGS, "True in debug mode."},
+    {"set_debug", (PyCFunction)Loop_set_debug, METH_O, "Switch debug mode."},
+    {"_check_closed", (PyCFunction)Loop__check_closed, METH_NOARGS, "RuntimeError when closed."},
+    {"_check_thread", (PyCFunction)Loop__check_thread, METH_NOARGS,
+     "RuntimeError in another thread than the one that runs the loop."},
+    {"_run", (PyCFunction)Loop__run, METH_NOARGS, "Run turns until stop()."},
+    {"_close", (PyCFunction)Loop__close, METH_NOARGS, "Let go of everything; idempotent."},
+    {"add_reader", (PyCFunction)(void (*)(void))loop_add_reader, METH_FASTCALL,
+     "add_reader(fd, callback, *args): run it whenever fd is readable."},
+    {"add_writer", (PyCFunction)(void (*)(void))loop_add_writer, METH_FASTCALL,
+     "add_writer(fd, callback, *args): run it whenever fd is writable."},
+    {"remove_reader", (PyCFunction)loop_remove_reader, METH_O, "End add_reader(); True if it was."},
+    {"remove_writer", (PyCFunction)loop_remove_writer, METH_O, "End add_writer(); True if it was."},
+    {"_add_reader", (PyCFunction)(void (*)(void))loop__add_reader, METH_FASTCALL,
+     "add_reader() that returns the Handle and takes transports' descriptors."},
+    {"_add_writer", (PyCFunction)(void (*)(void))loop__add_writer, METH_FASTCALL,
+     "add_writer() that returns the Handle and takes transports' descriptors."},
+    {"_remove_reader", (PyCFunction)loop__remove_reader, METH_O, "Ends _add_reader()."},
+    {"_remove_writer", (PyCFunction)loop__remove_writer, METH_O, "Ends _add_writer()."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"slow_callback_duration", T_DOUBLE, offsetof(Loop, slow_callback_duration), 0,
+     "Seconds after which debug mode calls a callback slow."},
+    {"_closed", T_BOOL, offsetof(Loop, closed), READONLY, NULL},
+    {"_stopping", T_BOOL, offsetof(Loop, stopping), READONLY, NULL},
+    {"_debug", T_BOOL, offsetof(Loop, debug), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef getset[] = {
+    {"_thread_id", (getter)Loop_get_thread, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject Loop_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "uvworks._core.BaseLoop",
+    .tp_doc = "The part of uvworks.Loop that is C.",
+    .tp_basicsize = sizeof(Loop),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_new = Loop_new,
+    .tp_init = Loop_init,
+    .tp_dealloc = (destructor)Loop_dealloc,
+    .tp_traverse = (traverseproc)Loop_traverse,
+    .tp_clear = (inquiry)Loop_clear,
+    .tp_weaklistoffset = offsetof(Loop, weakrefs),
+    .tp_methods = methods,
+    .tp_members = members,
+    .tp_getset = getset,
+};
+
+int asyncio_init(PyObject *module) {
+  static const struct {
+    PyObject **name;
+    const char *text;
+  } names[] = {
+      {&str_call_exception_handler, "call_exception_handler"},
+      {&str_check_callback, "_check_callback"},
+      {&str_note_time, "_note_time"},
+      {&str_message, "message"},
+      {&str_exception, "exception"},
+  };
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    if ((*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
+      return -1;
+  if (handles_init() < 0 || readers_init() < 0)
+    return -1;
+  return PyModule_AddType(module, &Loop_Type) < 0 || PyModule_AddType(module, &Handle_Type) < 0 ||
+                 PyModule_AddType(module, &TimerHandle_Type) < 0
+             ? -1
+             : 0;
+}

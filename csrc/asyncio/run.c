@@ -1,0 +1,179 @@
+/* Turns of the loop: poll, due timers, then the handles that are ready now.
+ *
+ * The GIL. With work ready the poll does not block and the GIL is kept.
+ * Otherwise it is always let go around the poll, and comes back with the first
+ * libuv callback that needs it, once a turn, or after the poll. Whether the
+ * poll will block is decided by our queues alone: uv_backend_timeout() is 0
+ * while a new descriptor waits to be armed, and uv_run() then blocks all the
+ * same.
+ *
+ * The poll. A busy loop does not pay a system call each turn: it polls after
+ * POLL_HANDLES callbacks or POLL_NS nanoseconds, whichever comes first, and at
+ * least once in each run.
+ *
+ * Timers. libuv's alarm has steps of a millisecond and starts from the loop's
+ * cached time; it only bounds the poll, rounded down, and the rest is waited
+ * for by ppoll(). So a timer is never early, and late by microseconds. */
+#define _GNU_SOURCE
+#include "asyncio.h"
+
+#include <math.h>
+#include <poll.h>
+
+enum { POLL_HANDLES = 64 };
+#define POLL_NS 50000u
+
+double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
+
+void loop_gil(Loop *self) {
+  if (self->released != NULL) {
+    PyThreadState *state = self->released;
+    self->released = NULL;
+    self->sleeping = false;
+    PyEval_RestoreThread(state);
+  }
+}
+
+static void let_gil_go(Loop *self) {
+  self->sleeping = true;
+  self->released = PyEval_SaveThread();
+}
+
+void loop_wake(Loop *self) {
+  if (self->sleeping && !self->woken) {
+    self->woken = true;
+    uv_async_send(&self->wake);
+  }
+}
+
+/* Waits for less than a millisecond. */
+static void wait_fraction(Loop *self, double seconds) {
+  int fd = uv_backend_fd(&self->uv);
+  let_gil_go(self);
+#ifdef __linux__
+  struct pollfd p = {fd, POLLIN, 0};
+  struct timespec t = {0, (long)(seconds * 1e9) + 1};
+  ppoll(&p, 1, &t, NULL);
+#else
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(fd, &set);
+  struct timeval t = {0, (int)(seconds * 1e6) + 1};
+  select(fd + 1, &set, NULL, NULL, &t);
+#endif
+  loop_gil(self);
+}
+
+static int before_poll(Loop *self) {
+  if (self->idle_count > 0)
+    readers_settle(self);
+  return self->unchecked_count > 0 ? watches_check(self) : 0;
+}
+
+static int poll_now(Loop *self) {
+  if (before_poll(self) < 0)
+    return -1;
+  uv_run(&self->uv, UV_RUN_NOWAIT);
+  return self->error ? -1 : 0;
+}
+
+static void on_alarm(uv_timer_t *Py_UNUSED(timer)) {}
+
+static int poll_blocking(Loop *self, double until) {
+  if (before_poll(self) < 0)
+    return -1;
+  bool alarm = false;
+  if (!isinf(until)) {
+    double left = until - loop_now();
+    if (left < 1e-3) {
+      /* What is new must be armed before the descriptor tells anything. */
+      if (poll_now(self) < 0)
+        return -1;
+      if (self->ready.count > 0 || self->stopping || (left = until - loop_now()) <= 0)
+        return 0;
+      wait_fraction(self, left);
+      return poll_now(self);
+    }
+    alarm = true;
+    uv_update_time(&self->uv);
+    uv_timer_start(&self->alarm, on_alarm, left < 86400 ? (uint64_t)(left * 1e3) : 86400000, 0);
+  }
+  let_gil_go(self);
+  uv_run(&self->uv, UV_RUN_ONCE);
+  loop_gil(self);
+  if (alarm)
+    uv_timer_stop(&self->alarm);
+  return self->error ? -1 : 0;
+}
+
+/* What is due goes behind what is ready. */
+static int take_due(Loop *self, double now) {
+  Handle *handle;
+  while ((handle = timers_pop_due(&self->timers, now)) != NULL) {
+    int outcome = ready_push(&self->ready, handle);
+    Py_DECREF(handle);
+    if (outcome < 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int run_slowly(Loop *self, Handle *handle) {
+  uint64_t start = uv_hrtime();
+  if (handle_run(handle) < 0)
+    return -1;
+  return loop_note_time(self, (PyObject *)handle, start);
+}
+
+static int run_ready(Loop *self) {
+  size_t count = self->ready.count;
+  self->ran += count < POLL_HANDLES ? (unsigned)count : POLL_HANDLES;
+  for (; count > 0 && self->ready.count > 0; count--) {
+    Handle *handle = ready_pop(&self->ready);
+    int outcome = self->debug ? run_slowly(self, handle) : handle_run(handle);
+    /* The garbage collector does not see it, so whoever else holds it shall not
+     * make a cycle through what it referred to. */
+    if (Py_REFCNT(handle) > 1 && !handle->persistent)
+      handle_forget(handle);
+    Py_DECREF(handle);
+    if (outcome < 0)
+      return -1;
+  }
+  return 0;
+}
+
+static int turn(Loop *self, bool must_poll) {
+  uint64_t now = 0;
+  if (self->ready.count == 0 && !self->stopping) {
+    if (poll_blocking(self, timers_next(&self->timers)) < 0)
+      return -1;
+    must_poll = true;
+  } else {
+    must_poll = must_poll || self->ran >= POLL_HANDLES || (now = uv_hrtime()) - self->polled > POLL_NS;
+    if (must_poll && poll_now(self) < 0)
+      return -1;
+  }
+  if (must_poll) {
+    if (PyErr_CheckSignals() < 0)
+      return -1;
+    self->ran = 0;
+    self->polled = now = uv_hrtime();
+  }
+  if (self->timers.count > 0 && take_due(self, (double)(now ? now : uv_hrtime()) * 1e-9) < 0)
+    return -1;
+  return run_ready(self);
+}
+
+int loop_run(Loop *self) {
+  self->thread = PyThread_get_thread_ident();
+  self->error = false;
+  int outcome;
+  bool first = true;
+  do {
+    outcome = turn(self, first);
+    first = false;
+  } while (outcome == 0 && !self->stopping);
+  self->stopping = self->error = false;
+  self->thread = 0;
+  return outcome;
+}

@@ -1,0 +1,213 @@
+/* Watch: one descriptor that libuv polls for us.
+ *
+ * libuv arms a descriptor only when it polls, and aborts the process when the
+ * kernel refuses it then: if its owner has closed it meanwhile, or reused the
+ * number for a file. So what we do not trust is tried once before the poll. */
+#include "asyncio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+
+PyObject *uv_failure(int code) {
+  errno = -code;
+  return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  Watch *self = (Watch *)poll;
+  Loop *loop = self->loop;
+  if (loop->error)
+    return; /* the run ends; the poll will say it again */
+  loop_gil(loop);
+  if (status < 0) {
+    /* An error condition on the descriptor, upon which libuv has stopped: for
+     * who waits it is the same as ready, the system call will say what it is. */
+    events = self->events;
+    uv_poll_start(poll, events, on_poll);
+  }
+  PyObject *user = Py_XNewRef(self->user);
+  self->ready(self, events & self->events);
+  Py_XDECREF(user);
+}
+
+static int remember(Loop *loop, Watch *watch) {
+  size_t fd = (size_t)watch->fd;
+  if (fd >= loop->watch_capacity) {
+    size_t capacity = fd + 64 > 2 * loop->watch_capacity ? fd + 64 : 2 * loop->watch_capacity;
+    Watch **watches = PyMem_Realloc(loop->watches, capacity * sizeof(*watches));
+    if (watches == NULL) {
+      PyErr_NoMemory();
+      return -1;
+    }
+    memset(watches + loop->watch_capacity, 0, (capacity - loop->watch_capacity) * sizeof(*watches));
+    loop->watches = watches;
+    loop->watch_capacity = capacity;
+  }
+  loop->watches[fd] = watch;
+  return 0;
+}
+
+Watch *watch_of(Loop *loop, int fd) {
+  return fd >= 0 && (size_t)fd < loop->watch_capacity ? loop->watches[fd] : NULL;
+}
+
+/* `size` is that of the struct that begins with the watch. */
+int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
+               bool trusted, size_t size) {
+  Watch *self = PyMem_RawCalloc(1, size);
+  if (self == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  int error = uv_poll_init(&loop->uv, &self->poll, fd);
+  if (error != 0) {
+    PyMem_RawFree(self);
+    uv_failure(error);
+    return -1;
+  }
+  self->loop = loop;
+  self->fd = fd;
+  self->ready = ready;
+  self->user = user;
+  self->trusted = trusted;
+  if (remember(loop, self) < 0) {
+    watch_close(self);
+    return -1;
+  }
+  self->owner = owner;
+  *owner = self;
+  return 0;
+}
+
+static int distrust(Watch *self) {
+  Loop *loop = self->loop;
+  if (loop->unchecked_count == loop->unchecked_capacity) {
+    size_t capacity = loop->unchecked_capacity ? 2 * loop->unchecked_capacity : 32;
+    Watch **list = PyMem_Realloc(loop->unchecked, capacity * sizeof(*list));
+    if (list == NULL) {
+      PyErr_NoMemory();
+      return -1;
+    }
+    loop->unchecked = list;
+    loop->unchecked_capacity = capacity;
+  }
+  loop->unchecked[loop->unchecked_count++] = self;
+  self->unchecked = true;
+  return 0;
+}
+
+int watch_set(Watch *self, int events) {
+  int before = self->events;
+  if (events == before)
+    return 0;
+  if (events != 0 && !self->trusted && !self->unchecked && distrust(self) < 0)
+    return -1;
+  int error = events != 0 ? uv_poll_start(&self->poll, events, on_poll) : uv_poll_stop(&self->poll);
+  if (error != 0) {
+    uv_failure(error);
+    return -1;
+  }
+  self->events = (uint8_t)events;
+  if (before == 0)
+    Py_XINCREF(self->user);
+  else if (events == 0)
+    Py_XDECREF(self->user);
+  return 0;
+}
+
+static void on_closed(uv_handle_t *handle) { PyMem_RawFree(handle); }
+
+void watch_close(Watch *self) {
+  Loop *loop = self->loop;
+  PyObject *user = self->events != 0 ? self->user : NULL;
+  if (self->owner != NULL)
+    *self->owner = NULL;
+  if (watch_of(loop, self->fd) == self)
+    loop->watches[self->fd] = NULL;
+  for (size_t i = 0; self->unchecked && i < loop->unchecked_count; i++)
+    if (loop->unchecked[i] == self)
+      loop->unchecked[i] = NULL;
+  self->events = 0;
+  self->user = NULL;
+  /* In a forked child libuv would undo the parent's registration. */
+  if (!loop_stale(loop))
+    uv_close((uv_handle_t *)&self->poll, on_closed);
+  Py_XDECREF(user);
+}
+
+static int try_descriptor(Loop *loop, int fd) {
+#ifdef __linux__
+  struct epoll_event nothing = {0};
+  if (epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_ADD, fd, &nothing) == 0 || errno == EEXIST)
+    return 0;
+  return -errno;
+#else
+  (void)loop;
+  return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+#endif
+}
+
+int watches_check(Loop *loop) {
+  /* What a failure runs may add to the list. */
+  for (size_t i = 0; i < loop->unchecked_count; i++) {
+    Watch *watch = loop->unchecked[i];
+    if (watch == NULL)
+      continue;
+    watch->unchecked = false;
+    if (watch->events == 0)
+      continue;
+    int error = try_descriptor(loop, watch->fd);
+    if (error != 0) {
+      PyObject *user = Py_XNewRef(watch->user);
+      uv_poll_stop(&watch->poll);
+      watch->ready(watch, error);
+      Py_XDECREF(user);
+      if (loop->error)
+        break;
+    }
+  }
+  loop->unchecked_count = 0;
+  return loop->error ? -1 : 0;
+}
+
+void watches_close_all(Loop *loop) {
+  for (size_t fd = 0; fd < loop->watch_capacity; fd++) {
+    Watch *watch = loop->watches[fd];
+    if (watch == NULL)
+      continue;
+    if (watch_is_reader(watch))
+      reader_release((Reader *)watch);
+    else
+      watch_close(watch);
+  }
+}
+
+int watches_visit(Loop *loop, visitproc visit, void *arg) {
+  for (size_t fd = 0; fd < loop->watch_capacity; fd++) {
+    Watch *watch = loop->watches[fd];
+    if (watch == NULL)
+      continue;
+    if (watch->events != 0)
+      Py_VISIT(watch->user);
+    if (watch_is_reader(watch)) {
+      int outcome = reader_visit(watch, visit, arg);
+      if (outcome != 0)
+        return outcome;
+    }
+  }
+  return 0;
+}
+
+int fd_of(PyObject *fileobj) {
+  int fd = PyObject_AsFileDescriptor(fileobj);
+  if (fd < 0 && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
+                 PyErr_ExceptionMatches(PyExc_AttributeError))) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_ValueError, PyLong_Check(fileobj) ? "Invalid file descriptor: %R" : "Invalid file object: %R",
+                 fileobj);
+  }
+  return fd;
+}
