@@ -24,6 +24,7 @@ struct Port {
   uvw_owner *owner;
   PyObject *loop; /* asyncio's loop, or NULL for the bare loop */
   Job *pending;
+  PyObject *shared;    /* dict: key -> the job that runs for all who ask for the same */
   int luck;            /* of waiting for more within a turn */
   Port *next, *prev;   /* all ports */
   bool closed;
@@ -46,6 +47,10 @@ struct Job {
   PyObject *value, *exception, *cancel_message;
   JobState state;
   bool blocking, sent;
+  /* Shared (shared.c): */
+  PyObject *key;     /* of a lead: where it stands in port->shared */
+  Job *waiters;      /* of a lead: a ring by next and prev */
+  Job *lead;         /* of a waiter */
   /* With other targets: */
   PyObject *target; /* a concurrent.futures.Future, or the bare loop's callback */
   /* fs: */
@@ -76,6 +81,7 @@ extern Hooks hooks;
 
 /* ports.c */
 Port *port_of_running_loop(void); /* a new reference */
+Port *port_to_submit(void);       /* the same, unless to wait here could never end */
 bool port_is_open(Port *port);    /* raises if not */
 int ensure_started(void);
 PyObject *core_start(PyObject *module, PyObject *size);
@@ -88,17 +94,29 @@ PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NUL
 void job_abandon(Job *self);
 void job_release(Job *self);
 void job_drop_call(Job *self);
+int job_settle(Job *self, PyObject *value, PyObject *exception, bool now);
 int job_complete(uvw_job *job);
 void job_discard(uvw_job *job);
 PyObject *take_exception(void);
 void raise_again(PyObject *exception);
+
+/* shared.c */
+Job *share_find(Port *port, PyObject *key);
+Job *share_join(Job *lead, PyObject *loop);
+int share_open(Job *lead, Port *port, PyObject *key);
+void share_close(Job *lead);
+void share_leave(Job *waiter);
+int share_finish(Job *lead, uvw_job *job);
 
 /* results.c */
 int results_init(void);
 PyObject *shape_fs(Job *self, uvw_job *job);
 int take_page(Job *self, uvw_fs *fs);
 
-/* fs.c, calls.c */
+/* fs.c, dns.c, calls.c */
+int dns_init(void);
+PyObject *core_getaddrinfo(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_getnameinfo(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_fs(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_call(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *core_call_executor(PyObject *module, PyObject *const *args, Py_ssize_t nargs,

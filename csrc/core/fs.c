@@ -39,7 +39,6 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   PyObject *keep = NULL, *keep2 = NULL;
   Port *port = NULL;
   uvw_fs *fs;
-  empty_graveyard();
   Job *job = job_new(NULL, NULL);
   if (job == NULL)
     return NULL;
@@ -67,15 +66,8 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   }
   if (nargs > 6 && args[6] != Py_None)
     job->option = Py_NewRef(args[6]);
-  port = port_of_running_loop();
-  if (port == NULL)
-    goto failed;
-  if (uvw_current_lane() >= 0 && uvw_pool_size() == 1) {
-    PyErr_SetString(PyExc_RuntimeError,
-                    "deadlock: the only worker of the pool would wait for itself");
-    goto failed;
-  }
-  if (!port_is_open(port))
+  port = port_to_submit();
+  if (port == NULL || !port_is_open(port))
     goto failed;
   fs = uvw_fs_new(&a, port->owner, NULL);
   if (fs == NULL) {

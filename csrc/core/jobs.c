@@ -95,6 +95,7 @@ static void drop_inputs(Job *self) {
 }
 
 void job_release(Job *self) {
+  share_close(self);
   self->job = NULL;
   unlink_pending(self);
   drop_inputs(self);
@@ -146,6 +147,11 @@ static void unpark(Job *self) {
 
 /* Nobody waits any more: out of the lane, or stop at the next chunk. */
 void job_abandon(Job *self) {
+  if (self->lead != NULL) {
+    share_leave(self);
+    return;
+  }
+  share_close(self);
   uvw_job *job = self->job;
   if (job == NULL || self->abandoned)
     return;
@@ -231,12 +237,30 @@ static int call_target(PyObject *target, PyObject *value, PyObject *exception) {
   return answer != NULL ? 0 : -1;
 }
 
+/* Takes both references. The waiting task is resumed now, or in another turn. */
+int job_settle(Job *self, PyObject *value, PyObject *exception, bool now) {
+  if (self->loop == NULL || self->state != JOB_PENDING) {
+    Py_XDECREF(value);
+    Py_XDECREF(exception);
+    return 0;
+  }
+  self->state = JOB_DONE;
+  self->value = value;
+  Py_XSETREF(self->exception, exception != NULL ? awaitable_exception(exception) : NULL);
+  if (self->callback == NULL)
+    return 0;
+  int debugs = loop_debugs(self->loop);
+  return debugs < 0 ? -1 : wake(self, now && !debugs);
+}
+
 /* Fails where a callback of the bare loop does, or a task with SystemExit. */
 static int finish(Job *self, uvw_job *job) {
   if (self->abandoned) {
     job_discard(job);
     return 0;
   }
+  if (self->key != NULL)
+    return share_finish(self, job);
   Py_INCREF(self);
   PyObject *value = self->shape(self, job);
   PyObject *exception = value == NULL ? take_exception() : NULL;
@@ -244,23 +268,14 @@ static int finish(Job *self, uvw_job *job) {
   self->target = NULL;
   uvw_job_free(job);
   job_release(self);
-  int outcome = 0;
+  int outcome;
   if (target != NULL) {
     outcome = call_target(target, value, exception);
     Py_DECREF(target);
     Py_XDECREF(value);
     Py_XDECREF(exception);
-  } else if (self->loop == NULL || self->state != JOB_PENDING) {
-    Py_XDECREF(value);
-    Py_XDECREF(exception);
   } else {
-    self->state = JOB_DONE;
-    self->value = value;
-    Py_XSETREF(self->exception, exception != NULL ? awaitable_exception(exception) : NULL);
-    if (self->callback != NULL) {
-      int debugs = loop_debugs(self->loop);
-      outcome = debugs < 0 ? -1 : wake(self, !debugs);
-    }
+    outcome = job_settle(self, value, exception, true);
   }
   Py_DECREF(self);
   return outcome;
@@ -554,6 +569,8 @@ static int Job_clear(Job *self) {
 
 static void Job_dealloc(Job *self) {
   PyObject_GC_UnTrack(self);
+  if (self->lead != NULL)
+    share_leave(self);
   drop_inputs(self);
   Job_clear(self);
   Py_TYPE(self)->tp_free(self);

@@ -38,6 +38,10 @@ static PyMethodDef methods[] = {
      "Give the module what it needs of Python, once."},
     {"fs", (PyCFunction)(void (*)(void))core_fs, METH_FASTCALL,
      "fs(op, path, path2=None, data=None, flags=0, number=0, option=None) -> Job"},
+    {"getaddrinfo", (PyCFunction)(void (*)(void))core_getaddrinfo, METH_FASTCALL,
+     "getaddrinfo(host, port, family, type, proto, flags) -> list, or Job for one"},
+    {"getnameinfo", (PyCFunction)(void (*)(void))core_getnameinfo, METH_FASTCALL,
+     "getnameinfo(sockaddr, flags) -> (host, service), or Job for them"},
     {"call", (PyCFunction)(void (*)(void))core_call, METH_FASTCALL | METH_KEYWORDS,
      "call(lane, func, *args, **kwargs) -> Job for the running loop"},
     {"call_executor", (PyCFunction)(void (*)(void))core_call_executor,
@@ -93,6 +97,8 @@ static int exec_module(PyObject *module) {
     return -1;
   }
   if (jobs_init() < 0 || results_init() < 0 || add_ops(module) < 0 || asyncio_init(module) < 0)
+    return -1;
+  if (dns_init() < 0)
     return -1;
   if (PyModule_AddType(module, &Port_Type) < 0 || PyModule_AddType(module, &Job_Type) < 0)
     return -1;

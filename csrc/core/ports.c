@@ -32,6 +32,7 @@ static void port_close(Port *self) {
     done = job->next;
     job_discard(job);
   }
+  Py_CLEAR(self->shared);
   /* What a forked child has inherited is left alone. */
   while (self->pending != NULL) {
     Job *job = self->pending;
@@ -77,6 +78,7 @@ static PyObject *Port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 
 static int Port_traverse(Port *self, visitproc visit, void *arg) {
   Py_VISIT(self->loop);
+  Py_VISIT(self->shared);
   return 0;
 }
 
@@ -295,4 +297,15 @@ Port *port_of_running_loop(void) {
 failed:
   Py_DECREF(port);
   return NULL;
+}
+
+Port *port_to_submit(void) {
+  empty_graveyard();
+  Port *port = port_of_running_loop();
+  if (port != NULL && uvw_current_lane() >= 0 && uvw_pool_size() == 1) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "deadlock: the only worker of the pool would wait for itself");
+    Py_CLEAR(port);
+  }
+  return port;
 }

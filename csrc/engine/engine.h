@@ -22,6 +22,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <netdb.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <uv.h>
@@ -48,7 +50,7 @@ enum uvw_ask {
 };
 
 /* job->error beside plain errno values. */
-enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3 };
+enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3, UVW_EGAI = -4 };
 
 typedef struct {
   const char *name;
@@ -185,5 +187,26 @@ typedef struct uvw_fs {
 } uvw_fs;
 
 uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_owner *owner, void *token);
+
+/* dns --------------------------------------------------------------------- */
+
+typedef struct uvw_dns {
+  uvw_job job;
+  int code; /* with job.error UVW_EGAI: EAI_*; EAI_SYSTEM became an errno */
+  /* getaddrinfo: */
+  const char *host, *service;
+  struct addrinfo hints, *found;
+  /* getnameinfo: */
+  struct sockaddr_storage address;
+  socklen_t length;
+  int flags;
+  char *name, *port;
+} uvw_dns;
+
+/* Strings are copied; both may be NULL, as for getaddrinfo(3). */
+uvw_dns *uvw_dns_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                             uvw_owner *owner, void *token);
+uvw_dns *uvw_dns_getnameinfo(const struct sockaddr *address, socklen_t length, int flags,
+                             uvw_owner *owner, void *token);
 
 #endif

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import errors, fs, pool, uv
+from . import dns, errors, fs, pool, uv
 from .errors import PoolSaturated
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "EventLoopPolicy",
     "Loop",
     "PoolSaturated",
+    "dns",
     "errors",
     "fs",
     "install",
