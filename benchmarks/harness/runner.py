@@ -5,6 +5,9 @@ The protocol is one JSON line each way. A request is the cell's, plus `operation
 `files`, `size`. A reply holds `seconds`, `operations` and `total`, or the scenario's metrics, or `error`. The first
 line of a peer is its greeting: its versions, or `missing`. Peers take the time themselves, so neither the pipe nor
 JSON is in it.
+
+A server's greeting also has `services`: names and addresses. It is never asked anything; the load program is, with the
+address. The servers have one core and the load program another, the same ones for all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.machine import others_seconds, own_seconds
+from benchmarks.harness.machine import others_seconds, own_seconds, two_cores
 from benchmarks.harness.scenario import POOL_SIZE, Cell, Peer, Scenario
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
@@ -48,13 +51,15 @@ class Results:
 class PeerProcess:
     """A peer's process and its two pipes."""
 
-    def __init__(self, peer: Peer, command: list[str]) -> None:
+    def __init__(self, peer: Peer, command: list[str], scratch: Path, core: int | None = None) -> None:
         self.peer = peer
-        environment = dict(os.environ, UV_THREADPOOL_SIZE=str(POOL_SIZE))
+        environment = dict(os.environ, UV_THREADPOOL_SIZE=str(POOL_SIZE), TMPDIR=str(scratch))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=PEERS.parent.parent
         )
         self.pid = self._process.pid
+        if core is not None:
+            os.sched_setaffinity(self.pid, {core})
         self.greeting: Reply = {}
 
     def greet(self) -> None:
@@ -107,10 +112,12 @@ def command_of(peer: Peer, build: Path) -> list[str] | str:
     program = build / source.stem
     if not program.exists():
         compiler = shutil.which("cc")
+        flags: list[str] = []
         try:
-            flags = subprocess.run(
-                ["pkg-config", "--cflags", "--libs", "libuv"], check=True, capture_output=True, text=True
-            ).stdout.split()
+            if "<uv.h>" in source.read_text():
+                flags = subprocess.run(
+                    ["pkg-config", "--cflags", "--libs", "libuv"], check=True, capture_output=True, text=True
+                ).stdout.split()
         except (OSError, subprocess.CalledProcessError):
             return "libuv's development package or pkg-config is not installed"
         if compiler is None:
@@ -132,13 +139,21 @@ class Run:
         self._patience = patience if scenario.needs_quiet else 0.0
         self._scratch = scratch
         self._processes: list[PeerProcess] = []
+        self._load: PeerProcess | None = None
 
     def run(self, cells: list[Cell], peers: list[Peer], progress: Callable[[str], None]) -> Results:
         """Runs the cells one after another; within a cell, the peers take turns."""
         try:
+            cores = two_cores() if self._scenario.load else None
             for peer in peers:
-                self._start(peer)
+                self._start(peer, cores and cores[0])
+            if self._scenario.load:
+                self._load = self._start(self._scenario.load, cores and cores[1])
             able = [process for process in self._processes if process.peer.name in self.results.versions]
+            if self._scenario.load:
+                if self._load not in able:
+                    return self.results
+                able.remove(self._load)
             for cell in cells:
                 progress(cell.name)
                 self._cell(cell, able)
@@ -147,12 +162,12 @@ class Run:
                 process.close()
         return self.results
 
-    def _start(self, peer: Peer) -> None:
+    def _start(self, peer: Peer, core: int | None) -> PeerProcess | None:
         command = command_of(peer, self._scratch)
         if isinstance(command, str):
             self.results.missing[peer.name] = command
-            return
-        process = PeerProcess(peer, command)
+            return None
+        process = PeerProcess(peer, command, self._scratch, core)
         self._processes.append(process)
         try:
             process.greet()
@@ -161,12 +176,29 @@ class Run:
         if "missing" in process.greeting:
             self.results.missing[peer.name] = process.greeting["missing"]
         elif process.greeting:
-            self.results.versions[peer.name] = process.greeting
+            told = {name: fact for name, fact in process.greeting.items() if name != "services"}
+            self.results.versions[peer.name] = told
+        return process
+
+    def _ask(self, process: PeerProcess, request: Mapping[str, object]) -> Reply:
+        """A request to a peer. A server gets it as load."""
+        if self._load is None:
+            return process.ask(request, self._scenario.timeout)
+        services = process.greeting["services"]
+        return self._load.ask({**request, "address": services[request["service"]]}, self._scenario.timeout)
+
+    def _offers(self, process: PeerProcess, service: object) -> bool:
+        """Whether a server has what a cell is about; every peer that is none has."""
+        if self._load is None or service in process.greeting["services"]:
+            return True
+        self.results.missing[f"{process.peer.name}, {service}"] = "it does not offer that"
+        return False
 
     def _cell(self, cell: Cell, processes: list[PeerProcess]) -> None:
         directory = self._scratch / f"{cell.files}x{cell.size}"
         digest = _lay_out(directory, cell)
         layout = {"directory": str(directory), "files": cell.files, "size": cell.size, "digest": digest}
+        processes = [process for process in processes if self._offers(process, cell.request.get("service"))]
         replies: dict[str, list[Reply]] = {process.peer.name: [] for process in processes}
         self.results.rounds[cell.name] = replies
         requests: dict[str, dict[str, object]] = {}
@@ -175,7 +207,7 @@ class Run:
             request = {**layout, "seconds": self._seconds, **cell.request, "fill": 65 + number}
             try:
                 if not self._scenario.metrics:
-                    request["operations"] = _warm_up(process, request, cell, self._seconds, self._scenario.timeout)
+                    request["operations"] = self._warm_up(process, request, cell)
                 requests[process.peer.name] = request
             except PeerError as error:
                 self.results.failures.append(f"{cell.name}: {error}")
@@ -191,12 +223,28 @@ class Run:
                 except PeerError as error:
                     self.results.failures.append(f"{cell.name}: {error}")
 
+    def _warm_up(self, process: PeerProcess, request: dict[str, object], cell: Cell) -> int:
+        """Checks the content the peer reads, lets it get warm, and finds how many operations fill a round."""
+        in_flight = int(str(request["in_flight"]))
+        least = max(64, cell.files, 2 * in_flight)
+        operations = least
+        first = True
+        while True:
+            reply = self._ask(process, {**request, "operations": operations, "verify": first})
+            first = False
+            _check(process.peer, cell, {**request, "operations": operations}, reply)
+            rate = operations / reply["seconds"]
+            if reply["seconds"] >= self._seconds / 2:
+                return max(least, int(rate * self._seconds))
+            # Never trust one short try with more than eight times its work: the first operations pay for everything.
+            operations = min(8 * operations, max(operations + 1, int(rate * self._seconds)))
+
     def _round(self, process: PeerProcess, cell: Cell, request: Mapping[str, object]) -> Reply:
         """One measured round, repeated while others disturb it: whether it counts does not depend on what came out."""
-        mine = {os.getpid(), process.pid}
+        mine = {os.getpid(), process.pid} | ({self._load.pid} if self._load else set())
         while True:
             begin, others, own = time.monotonic(), others_seconds(mine), own_seconds(process.pid)
-            reply = process.ask(request, self._scenario.timeout)
+            reply = self._ask(process, request)
             own = own_seconds(process.pid) - own
             disturbed = _disturbed(begin, others, mine)
             if not self._scenario.metrics:
@@ -220,23 +268,6 @@ class Run:
 def _disturbed(begin: float, others: float, mine: set[int]) -> bool:
     """Whether others took over a tenth of a core since `begin`; the constant is the kernel's clock's grain, twice."""
     return others_seconds(mine) - others > 0.1 * (time.monotonic() - begin) + 0.02
-
-
-def _warm_up(process: PeerProcess, request: dict[str, object], cell: Cell, seconds: float, timeout: float) -> int:
-    """Checks the content the peer reads, lets it get warm, and finds how many operations fill a round."""
-    in_flight = int(str(request["in_flight"]))
-    least = max(64, cell.files, 2 * in_flight)
-    operations = least
-    first = True
-    while True:
-        reply = process.ask({**request, "operations": operations, "verify": first}, timeout)
-        first = False
-        _check(process.peer, cell, {**request, "operations": operations}, reply)
-        rate = operations / reply["seconds"]
-        if reply["seconds"] >= seconds / 2:
-            return max(least, int(rate * seconds))
-        # Never trust one short try with more than eight times its work: the first operations pay for everything.
-        operations = min(8 * operations, max(operations + 1, int(rate * seconds)))
 
 
 def _check(peer: Peer, cell: Cell, request: Mapping[str, object], reply: Reply) -> None:

@@ -2,7 +2,7 @@
 
 Two kinds exist. A *rate* scenario (no `metrics`) asks each peer for a number of operations and compares operations
 per second by ratio. A *metrics* scenario asks for one request per round and holds the named numbers of the reply
-against limits.
+against limits. A rate scenario with a `load` is about servers: the peers only listen, and the load program is asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Peer:
 class Cell:
     """One set of parameters.
 
-    `request` goes to the peers as it is; `files` of `size` bytes are laid out for them before.
+    `request` goes to the peers as it is; `files` of `size` bytes are laid out for them before. Where the peers are
+    servers, `size` is a message's, and the request's `service` picks the address among those of the greeting.
     """
 
     name: str
@@ -41,13 +42,14 @@ class Ratio:
     """`subject` over `against`, shown for every cell; a target where one is set.
 
     `at_least` maps a cell's name to a number. `keeps` maps a cell's name to that of another cell, whose ratio it
-    must not fall below.
+    must not fall below. `mean` is the least that the geometric mean over all cells may be.
     """
 
     subject: Peer
     against: Peer
     at_least: Mapping[str, float] = field(default_factory=dict)
     keeps: Mapping[str, str] = field(default_factory=dict)
+    mean: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Scenario:
     ratios: Sequence[Ratio] = ()
     metrics: Sequence[str] = ()
     limits: Sequence[Limit] = ()
+    load: Peer | None = None
     on_tmpfs: bool = False
     seconds: Mapping[str, float] = field(default_factory=lambda: {"full": 0.4, "quick": 0.06})  # length of one round
     rounds: Mapping[str, int] = field(default_factory=lambda: {"full": 5, "quick": 3})  # odd: a median is then a round

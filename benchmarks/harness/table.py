@@ -8,7 +8,7 @@ where they stand and listed again at the end of their scenario.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 from benchmarks.harness.runner import Results
@@ -17,6 +17,7 @@ from benchmarks.harness.scenario import Ratio, Scenario
 # What a ratio may fall under another ratio before it counts: two medians of the same thing differ by this much.
 TOLERANCE = 0.9
 WIDTH = 140
+TURNED = 12  # columns
 
 
 def rates(results: Results, cell: str, peer: str) -> list[float]:
@@ -28,6 +29,12 @@ def paired(results: Results, cell: str, ratio: Ratio) -> list[float]:
     """The ratio, round by round; empty when one side is missing."""
     ours, theirs = (rates(results, cell, peer.name) for peer in (ratio.subject, ratio.against))
     return [a / b for a, b in zip(ours, theirs, strict=False)]
+
+
+def geometric_means(results: Results, ratio: Ratio) -> list[float]:
+    """The geometric mean of the ratio over all cells that both sides took part in, round by round."""
+    cells = [values for cell in results.rounds if (values := paired(results, cell, ratio))]
+    return [geometric_mean(values) for values in zip(*cells, strict=False)]
 
 
 def verdicts(scenario: Scenario, results: Results) -> list[dict[str, Any]]:
@@ -56,6 +63,20 @@ def verdicts(scenario: Scenario, results: Results) -> list[dict[str, Any]]:
                         "loss": value < 1,
                     }
                 )
+        if ratio.mean is not None and (means := geometric_means(results, ratio)):
+            value = median(means)
+            found.append(
+                {
+                    "cell": "geometric mean",
+                    "what": f"{ratio.subject.name} / {ratio.against.name}",
+                    "value": value,
+                    "rounds": means,
+                    "target": ratio.mean,
+                    "at least": True,
+                    "ok": value >= ratio.mean,
+                    "loss": value < 1,
+                }
+            )
     for limit in scenario.limits:
         for cell, peers in results.rounds.items():
             values = [reply[limit.metric] for reply in peers.get(limit.subject.name, [])]
@@ -82,6 +103,8 @@ def report(scenario: Scenario, results: Results) -> list[str]:
         lines += _metrics(scenario, results)
     else:
         lines += [*_rates(scenario, results), "", *_ratios(scenario, results), "", *_processor(scenario, results)]
+        if scenario.load:
+            lines += ["", *_over_all_cells(scenario, results), "", *_idle(scenario, results)]
     lines += ["", *_verdicts(scenario, results)]
     if not scenario.metrics:
         lines += _spread(scenario, results)
@@ -140,6 +163,32 @@ def _processor(scenario: Scenario, results: Results) -> list[str]:
     return _aligned(rows)
 
 
+def _over_all_cells(scenario: Scenario, results: Results) -> list[str]:
+    """One line for each ratio: its mean over the cells, and the cell where it is worst."""
+    rows = [["ratio over all cells", "geometric mean", "target", "worst cell", ""]]
+    for ratio in scenario.ratios:
+        cells = {cell: median(values) for cell in results.rounds if (values := paired(results, cell, ratio))}
+        if cells:
+            worst = min(cells, key=lambda cell: cells[cell])
+            target = "" if ratio.mean is None else _short(ratio.mean)
+            mean = median(geometric_means(results, ratio))
+            name = f"{ratio.subject.name} / {ratio.against.name}"
+            rows.append([name, _short(mean), target, _short(cells[worst]), worst])
+    return _aligned(rows)
+
+
+def _idle(scenario: Scenario, results: Results) -> list[str]:
+    """How much of the time the load generator waited for the server: near nothing, it was itself the slower one."""
+    cells = list(results.rounds)
+    rows = [["load generator idle, %", *cells]]
+    for peer in scenario.peers:
+        replies = [results.rounds[cell].get(peer.name, []) for cell in cells]
+        if any(replies):
+            idle = [[100 * reply["idle"] for reply in of_cell] for of_cell in replies]
+            rows.append([peer.name, *[f"{median(values):.0f}" if values else "-" for values in idle]])
+    return _aligned(rows)
+
+
 def _spread(scenario: Scenario, results: Results) -> list[str]:
     """How much the rounds of one peer in one cell differ: the noise that every figure above has in it."""
     spreads = []
@@ -189,7 +238,12 @@ def _short(value: float) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side; what does not fit into WIDTH goes into more tables below, with the names again."""
+    """Columns side by side; what does not fit into WIDTH goes into more tables below, with the names again.
+
+    A table that is much wider than high is turned, so that it stays one.
+    """
+    if len(rows[0]) > TURNED and len(rows) > 1:
+        rows = list(zip(*rows, strict=True))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     columns = len(widths) - 1
     for tables in range(1, columns + 1):

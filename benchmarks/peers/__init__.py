@@ -26,4 +26,8 @@ LIBUV = Peer("plain C libuv", "libuv_peer.c")
 
 # The event loops, each in a program of its own for the topic: ours first, then those it is held against.
 LOOPS = ("uvworks", "uvloop", "rloop", "asyncio")
+LOAD = Peer("load generator", "load.c")
+ECHO_LOOPS = [Peer(loop, "echo_server.py", (loop,)) for loop in LOOPS]
+ECHO_C = Peer("plain C libuv", "echo_server.c")
+UVICORN_LOOPS = [Peer(loop, "uvicorn_server.py", (loop,)) for loop in LOOPS]
 CALLBACKS = [Peer(loop, "callbacks_peer.py", (loop,)) for loop in LOOPS]
