@@ -79,12 +79,17 @@ def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Run]:
     assert not unhandled, f"reached the loop's exception handler: {unhandled}"
 
 
+async def resolved(host: str) -> Any:
+    return await asyncio.get_running_loop().getaddrinfo(host, 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def engine_started() -> None:
-    for factory in LOOPS.values():  # uvloop keeps a pipe of its own for the whole process, too
+    for factory in LOOPS.values():  # uvloop keeps a pipe and a pool of its own for the whole process, too
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(fs.stat("/"))
             runner.run(pool.submit(int))
+            runner.run(resolved("localhost"))
     gc.collect()
     gc.freeze()  # the modules loaded so far need no second look: gc.collect() after each test stays cheap
 
