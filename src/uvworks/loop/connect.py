@@ -263,18 +263,21 @@ class _Attempt:
         return sock
 
     def _bind(self, sock: socket.socket, local: list[AddressInfo]) -> None:
-        failure: OSError | None = None
-        for family, _, _, _, address in local:
-            if family != sock.family:
-                continue
-            try:
-                return sock.bind(address)
-            except OSError as exception:
-                if failure is not None:
-                    self._errors.append(failure)
-                message = f"error while attempting to bind on address {address!r}: {str(exception).lower()}"
-                failure = OSError(exception.errno, message)
-        raise failure or OSError(f"no matching local address with family={sock.family!r} found")
+        failures: list[OSError] = []
+        try:
+            for family, _, _, _, address in local:
+                if family != sock.family:
+                    continue
+                try:
+                    return sock.bind(address)
+                except OSError as exception:
+                    message = f"error while attempting to bind on address {address!r}: {str(exception).lower()}"
+                    failures.append(OSError(exception.errno, message))
+            raise (
+                failures.pop() if failures else OSError(f"no matching local address with family={sock.family!r} found")
+            )
+        finally:
+            self._errors += failures
 
     def _fail(self) -> NoReturn:
         errors, self._errors = self._errors, []

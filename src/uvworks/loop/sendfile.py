@@ -13,7 +13,7 @@ from asyncio.constants import _SendfileMode
 from asyncio.exceptions import SendfileNotAvailableError
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from .._engine import core
 from . import tls
@@ -66,33 +66,28 @@ class Sendfile(core.BaseLoop, asyncio.AbstractEventLoop):
         if mode is _SendfileMode.UNSUPPORTED:
             raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
         _check(file, offset, count)
-        guard = _Guard(transport)
-        try:
-            if mode is _SendfileMode.TRY_NATIVE:
-                try:
-                    return await self._send_past(transport, guard, file, offset, count)
-                except SendfileNotAvailableError:
-                    if not fallback:
-                        raise
-            if not fallback:
-                raise RuntimeError(
-                    f"fallback is disabled and native sendfile is not supported for transport {transport!r}"
-                )
+        if mode is _SendfileMode.TRY_NATIVE:
+            try:
+                return await self._sendfile_native(transport, file, offset, count)
+            except SendfileNotAvailableError:
+                if not fallback:
+                    raise
+        if not fallback:
+            raise RuntimeError(f"fallback is disabled and native sendfile is not supported for transport {transport!r}")
+        with _Guard(transport) as guard:
             return await self._copy(file, offset, count, guard.write)
-        finally:
-            guard.restore()
 
-    async def _send_past(self, transport: Any, guard: "_Guard", file: Any, offset: int, count: int | None) -> int:
+    async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
         """sendfile(2) on the transport's socket, once the transport has sent what it had."""
-        await transport._make_empty_waiter()
-        try:
-            # On a descriptor of our own: the transport watches the other, and may close it at any time.
-            with transport._sock.dup() as sock:
-                guard.sock = sock
-                return await self._send(sock, file, offset, count)
-        finally:
-            guard.sock = None
-            transport._reset_empty_waiter()
+        with _Guard(transport) as guard:
+            await transport._make_empty_waiter()
+            try:
+                # On a descriptor of our own: the transport watches the other, and may close it at any time.
+                with transport._sock.dup() as guard.sock:
+                    return await self._send(guard.sock, file, offset, count)
+            finally:
+                guard.sock = None
+                transport._reset_empty_waiter()
 
     async def _send(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
         """sendfile(2) until `count` bytes or the file's end.
@@ -198,7 +193,10 @@ class _Guard(asyncio.Protocol):
             await self._room
         self._transport.write(data)
 
-    def restore(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         """Give the transport back as it was found; one that closes keeps us, who pass its end on."""
         if self._room is not None:
             self._room.cancel()
