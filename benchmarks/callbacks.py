@@ -1,6 +1,6 @@
 """The ready queue, the timers and the wake-up: what every coroutine pays, before any I/O."""
 
-from benchmarks.harness.scenario import Cell, Ratio, Scenario
+from benchmarks.harness.scenario import MANY, SHORT, Cell, Ratio, Scenario
 from benchmarks.peers import CALLBACKS
 
 OURS, *OTHERS = CALLBACKS
@@ -26,4 +26,6 @@ SCENARIO = Scenario(
     cells=[Cell(name, {"operation": name, "in_flight": 1}) for name in TARGETS],
     peers=[OURS, *OTHERS],
     ratios=[Ratio(OURS, other, {} if other.name == "asyncio" else TARGETS) for other in OTHERS],
+    seconds=SHORT,
+    rounds=MANY,
 )

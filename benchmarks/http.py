@@ -1,6 +1,6 @@
 """An ASGI hello under uvicorn with httptools: what of the loop is left to see under a real server."""
 
-from benchmarks.harness.scenario import Cell, Ratio, Scenario
+from benchmarks.harness.scenario import MANY, SHORT, Cell, Ratio, Scenario
 from benchmarks.peers import LOAD, UVICORN_LOOPS
 
 OURS, UVLOOP, *OTHERS = UVICORN_LOOPS
@@ -14,5 +14,6 @@ SCENARIO = Scenario(
     peers=[OURS, UVLOOP, *OTHERS],
     ratios=[Ratio(OURS, UVLOOP, mean=1.0), *[Ratio(OURS, other) for other in OTHERS]],
     load=LOAD,
-    rounds={"full": 9, "quick": 3},
+    seconds=SHORT,
+    rounds=MANY,
 )

@@ -1,6 +1,6 @@
 """TCP echo with `loop.sock_recv` and `loop.sock_sendall` on plain sockets."""
 
-from benchmarks.harness.scenario import Cell, Ratio, Scenario
+from benchmarks.harness.scenario import MANY, SHORT, Cell, Ratio, Scenario
 from benchmarks.peers import ECHO_LOOPS, LOAD
 
 OURS, UVLOOP, RLOOP, ASYNCIO = ECHO_LOOPS
@@ -23,5 +23,6 @@ SCENARIO = Scenario(
     peers=[OURS, UVLOOP, RLOOP, ASYNCIO],
     ratios=[Ratio(OURS, RLOOP, mean=1.0), Ratio(OURS, UVLOOP, mean=1.5), Ratio(OURS, ASYNCIO)],
     load=LOAD,
-    rounds={"full": 9, "quick": 3},
+    seconds=SHORT,
+    rounds=MANY,
 )

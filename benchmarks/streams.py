@@ -1,6 +1,6 @@
 """TCP echo with `asyncio.start_server`, readers and writers: the style that most programs use."""
 
-from benchmarks.harness.scenario import Cell, Ratio, Scenario
+from benchmarks.harness.scenario import MANY, SHORT, Cell, Ratio, Scenario
 from benchmarks.peers import ECHO_LOOPS, LOAD
 
 OURS, UVLOOP, *OTHERS = ECHO_LOOPS
@@ -23,5 +23,6 @@ SCENARIO = Scenario(
     peers=[OURS, UVLOOP, *OTHERS],
     ratios=[Ratio(OURS, UVLOOP, mean=1.05), *[Ratio(OURS, other) for other in OTHERS]],
     load=LOAD,
-    rounds={"full": 9, "quick": 3},
+    seconds=SHORT,
+    rounds=MANY,
 )

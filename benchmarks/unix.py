@@ -1,6 +1,6 @@
 """Echo over a UNIX socket with Protocol."""
 
-from benchmarks.harness.scenario import Cell, Ratio, Scenario
+from benchmarks.harness.scenario import MANY, SHORT, Cell, Ratio, Scenario
 from benchmarks.peers import ECHO_C, ECHO_LOOPS, LOAD
 
 OURS, UVLOOP, *OTHERS = ECHO_LOOPS
@@ -27,5 +27,6 @@ SCENARIO = Scenario(
         *[Ratio(OURS, other) for other in OTHERS],
     ],
     load=LOAD,
-    rounds={"full": 9, "quick": 3},
+    seconds=SHORT,
+    rounds=MANY,
 )

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 
 POOL_SIZE = 4  # workers of every side; libuv's own default
 
+# Where one core does all of a peer's work and the targets are near 1: the shorter a pair of rounds, the more alike.
+SHORT = {"full": 0.2, "quick": 0.06}
+MANY = {"full": 15, "quick": 3}
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -54,11 +58,15 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that a metric of a subject may be: the median over the rounds."""
+    """The most that a metric of a subject may be: the median over the rounds.
+
+    With `times`, so many times what that peer has in the same round.
+    """
 
     subject: Peer
     metric: str
     at_most: float
+    times: Peer | None = None
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,16 @@ def verdicts(scenario: Scenario, results: Results) -> list[dict[str, Any]]:
     for limit in scenario.limits:
         for cell, peers in results.rounds.items():
             values = [reply[limit.metric] for reply in peers.get(limit.subject.name, [])]
+            what = f"{limit.subject.name}: {limit.metric}"
+            if limit.times is not None:
+                others = [reply[limit.metric] for reply in peers.get(limit.times.name, [])]
+                values = [ours / theirs for ours, theirs in zip(values, others, strict=False)]
+                what += f" / {limit.times.name}"
             if values:
                 found.append(
                     {
                         "cell": cell,
-                        "what": f"{limit.subject.name}: {limit.metric}",
+                        "what": what,
                         "value": median(values),
                         "rounds": values,
                         "target": limit.at_most,

@@ -29,5 +29,6 @@ LOOPS = ("uvworks", "uvloop", "rloop", "asyncio")
 LOAD = Peer("load generator", "load.c")
 ECHO_LOOPS = [Peer(loop, "echo_server.py", (loop,)) for loop in LOOPS]
 ECHO_C = Peer("plain C libuv", "echo_server.c")
+IDLE = [Peer(peer.name, "idle_peer.py", (peer.name,)) for peer in [*ECHO_LOOPS, ECHO_C]]
 UVICORN_LOOPS = [Peer(loop, "uvicorn_server.py", (loop,)) for loop in LOOPS]
 CALLBACKS = [Peer(loop, "callbacks_peer.py", (loop,)) for loop in LOOPS]
