@@ -40,6 +40,19 @@ class _Transport(BaseSubprocessTransport):
             args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize, **kwargs
         )
 
+    def _give_up(self) -> None:
+        """A pipe could not be connected: end, and tell nothing to a protocol that has not heard of the beginning."""
+        process = self._proc
+        assert process is not None
+        for fd, file in enumerate((process.stdin, process.stdout, process.stderr)):
+            if fd in self._pipes and self._pipes[fd] is None:
+                del self._pipes[fd]
+                if file is not None:
+                    file.close()
+        self._protocol = asyncio.SubprocessProtocol()
+        self._pending_calls = None  # type: ignore[assignment]  # they would wait for the pipes
+        self.close()
+
 
 class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
     """subprocess_exec, subprocess_shell."""
@@ -149,8 +162,12 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             transport.close()
+            await transport._wait()
+            raise
+        except BaseException:
+            transport._give_up()
             await transport._wait()
             raise
         return transport
