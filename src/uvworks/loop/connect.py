@@ -5,8 +5,8 @@ socket given by the caller stays the caller's until then.
 """
 
 import asyncio
+import logging
 import socket
-from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -17,6 +17,8 @@ from . import tls
 from .resolve import AddressInfo, Resolver
 
 __all__ = ["Connections"]
+
+_logger = logging.getLogger("asyncio")
 
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
@@ -99,7 +101,7 @@ class Connections(Resolver):
         )
         if self.get_debug():
             sock = transport.get_extra_info("socket")
-            logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
+            _logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
         return transport, protocol
 
     async def connect_accepted_socket(
@@ -128,7 +130,7 @@ class Connections(Resolver):
         )
         if self.get_debug():
             sock = transport.get_extra_info("socket")
-            logger.debug("%r handled: (%r, %r)", sock, transport, protocol)
+            _logger.debug("%r handled: (%r, %r)", sock, transport, protocol)
         return transport, protocol
 
     async def _start_stream(

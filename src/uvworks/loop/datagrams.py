@@ -1,9 +1,9 @@
 """Datagram endpoints, over UDP and over UNIX sockets."""
 
 import asyncio
+import logging
 import socket
 import sys
-from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from .serve import set_option
 from .unix import remove_stale_socket
 
 __all__ = ["Datagrams"]
+
+_logger = logging.getLogger("asyncio")
 
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
@@ -67,7 +69,7 @@ class Datagrams(Resolver):
             raise
         if self.get_debug():
             if local_addr:
-                logger.info(
+                _logger.info(
                     "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)",
                     local_addr,
                     remote_addr,
@@ -75,7 +77,7 @@ class Datagrams(Resolver):
                     protocol,
                 )
             else:
-                logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)
+                _logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)
         try:
             await waiter
         except BaseException:

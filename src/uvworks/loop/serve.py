@@ -6,9 +6,9 @@ it closes its sockets.
 
 import asyncio
 import errno
+import logging
 import socket
 import sys
-from asyncio.log import logger
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Iterable, Sequence
 from ssl import SSLContext
@@ -19,6 +19,8 @@ from . import tls
 from .resolve import AddressInfo, Resolver
 
 __all__ = ["Server", "Servers", "set_option"]
+
+_logger = logging.getLogger("asyncio")
 
 # Python 3.11's wait_closed() does not wait for the connections of a closed server, and programs rely on either.
 _WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
@@ -216,7 +218,7 @@ class Servers(Resolver):
             server.close()
             raise
         if self.get_debug():
-            logger.info("%r is serving", server)
+            _logger.info("%r is serving", server)
         return server
 
     def _bound(self, infos: list[AddressInfo], options: list[int]) -> list[socket.socket]:
@@ -228,7 +230,7 @@ class Servers(Resolver):
                     sock = socket.socket(family, type_, proto)
                 except OSError:  # a family that this machine has not
                     if self.get_debug():
-                        logger.warning(
+                        _logger.warning(
                             "create_server() failed to create socket.socket(%r, %r, %r)",
                             family,
                             type_,
@@ -249,7 +251,7 @@ class Servers(Resolver):
                         raise OSError(exception.errno, message) from None
                     sockets.pop().close()
                     if self.get_debug():
-                        logger.warning(message)
+                        _logger.warning(message)
             if not sockets:
                 raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
         except BaseException:

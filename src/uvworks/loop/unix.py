@@ -2,11 +2,11 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import stat
 import sys
-from asyncio.log import logger
 from collections.abc import Callable
 from functools import partial
 from ssl import SSLContext
@@ -17,6 +17,8 @@ from .connect import Connections
 from .serve import Server, Servers
 
 __all__ = ["UnixSockets", "remove_stale_socket"]
+
+_logger = logging.getLogger("asyncio")
 
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -113,7 +115,7 @@ def remove_stale_socket(path: str | bytes) -> None:
     except FileNotFoundError:
         pass
     except OSError as exception:  # the directory may allow making sockets only
-        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exception)
+        _logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exception)
 
 
 def is_abstract(path: str | bytes) -> bool:
@@ -157,4 +159,4 @@ def _remove(path: str | bytes, inode: int) -> None:
     except FileNotFoundError:
         pass
     except OSError as exception:
-        logger.error("Unable to clean up listening UNIX socket %r: %r", path, exception)
+        _logger.error("Unable to clean up listening UNIX socket %r: %r", path, exception)
