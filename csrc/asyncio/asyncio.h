@@ -154,6 +154,18 @@ PyObject *loop__add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *loop__remove_reader(Loop *self, PyObject *fd);
 PyObject *loop__remove_writer(Loop *self, PyObject *fd);
 
+/* Socket operations (sockets.c) ------------------------------------------- */
+
+PyObject *loop_sock_recv(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_recv_into(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_recvfrom(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_recvfrom_into(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_sendall(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_sendto(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_connect(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_accept(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+int sockets_init(PyObject *module);
+
 /* The loop (loop.c, run.c) ------------------------------------------------ */
 
 enum { READ_BUFFER = 256 * 1024, IDLE_MAX = 64 };

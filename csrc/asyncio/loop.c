@@ -6,6 +6,7 @@
 #include <structmember.h>
 
 #include "../engine/engine.h"
+#include "transport.h"
 
 static PyObject *str_call_exception_handler, *str_check_callback, *str_note_time, *str_message,
     *str_exception;
@@ -388,6 +389,26 @@ static PyMethodDef methods[] = {
      "add_writer(fd, callback, *args): run it whenever fd is writable."},
     {"remove_reader", (PyCFunction)loop_remove_reader, METH_O, "End add_reader(); True if it was."},
     {"remove_writer", (PyCFunction)loop_remove_writer, METH_O, "End add_writer(); True if it was."},
+    {"sock_recv", (PyCFunction)(void (*)(void))loop_sock_recv, METH_FASTCALL | METH_KEYWORDS,
+     "sock_recv(sock, n): up to n bytes."},
+    {"sock_recv_into", (PyCFunction)(void (*)(void))loop_sock_recv_into, METH_FASTCALL | METH_KEYWORDS,
+     "sock_recv_into(sock, buf): the number of bytes received."},
+    {"sock_recvfrom", (PyCFunction)(void (*)(void))loop_sock_recvfrom, METH_FASTCALL | METH_KEYWORDS,
+     "sock_recvfrom(sock, bufsize): a datagram and its sender's address."},
+    {"sock_recvfrom_into", (PyCFunction)(void (*)(void))loop_sock_recvfrom_into, METH_FASTCALL | METH_KEYWORDS,
+     "sock_recvfrom_into(sock, buf, nbytes=0): its size and its sender's address."},
+    {"sock_sendall", (PyCFunction)(void (*)(void))loop_sock_sendall, METH_FASTCALL | METH_KEYWORDS,
+     "sock_sendall(sock, data): send all of it."},
+    {"sock_sendto", (PyCFunction)(void (*)(void))loop_sock_sendto, METH_FASTCALL | METH_KEYWORDS,
+     "sock_sendto(sock, data, address): send a datagram."},
+    {"sock_connect", (PyCFunction)(void (*)(void))loop_sock_connect, METH_FASTCALL | METH_KEYWORDS,
+     "sock_connect(sock, address): connect to a resolved address."},
+    {"sock_accept", (PyCFunction)(void (*)(void))loop_sock_accept, METH_FASTCALL | METH_KEYWORDS,
+     "sock_accept(sock): a connection and its peer's address."},
+    {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_VARARGS | METH_KEYWORDS,
+     "_stream(sock, protocol, *, waiter, extra, server): a transport on a connected socket."},
+    {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
+     "_listen(sock, backlog, factory, server): accept connections for factory()'s protocols."},
     {"_add_reader", (PyCFunction)(void (*)(void))loop__add_reader, METH_FASTCALL,
      "add_reader() that returns the Handle and takes transports' descriptors."},
     {"_add_writer", (PyCFunction)(void (*)(void))loop__add_writer, METH_FASTCALL,
@@ -442,7 +463,8 @@ int asyncio_init(PyObject *module) {
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
     if ((*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
       return -1;
-  if (handles_init() < 0 || readers_init() < 0)
+  if (handles_init() < 0 || readers_init() < 0 || transports_init(module) < 0 ||
+      streams_init(module) < 0 || sockets_init(module) < 0)
     return -1;
   return PyModule_AddType(module, &Loop_Type) < 0 || PyModule_AddType(module, &Handle_Type) < 0 ||
                  PyModule_AddType(module, &TimerHandle_Type) < 0
