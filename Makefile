@@ -23,7 +23,7 @@ SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*/*.[ch])
 demo: $(VENV)/.built
 	$(BIN)/python examples/filewalk.py $(DEMO_ARGS)
 
-test: $(VENV)/.built
+test: $(VENV)/.built $(VENV)/.servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.built
@@ -35,7 +35,7 @@ lint: $(VENV)/.built
 	UVWORKS_WERROR=1 $(BIN)/python setup.py -q build_ext --build-temp build/werror --build-lib build/werror
 
 # Its own environment, because a sanitizer build must not replace the normal one.
-sanitize: $(VENV)/.built
+sanitize: $(VENV)/.built $(VENV)/.servers
 	scripts/sanitize.sh $(PYTHON) $(VENV)-sanitize $(PYTEST_ARGS)
 
 clean:
@@ -47,6 +47,10 @@ CREATED := $(VENV)/.created-$(subst /,_,$(PYTHON))
 $(CREATED): scripts/system_packages.sh
 	scripts/system_packages.sh $(PYTHON)
 	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/.servers: $(CREATED)
+	scripts/system_packages.sh $(PYTHON) test
 	touch $@
 
 $(VENV)/.built: $(CREATED) $(SOURCES)

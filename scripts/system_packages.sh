@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build and the tests need, and calls apt only when something is missing.
-# Usage: scripts/system_packages.sh PYTHON
+# Installs the Debian packages that the build and, if asked to, the tests need, and calls apt only when something is
+# missing. Usage: scripts/system_packages.sh PYTHON [test]
 # Rule: ask for the thing itself (a header, a command, a module), not for a package, so that an interpreter or a
 # libuv from elsewhere counts too.
 set -euo pipefail
 
-python=$1
+python=$1 purpose=${2:-build}
 packages=()
 
 fail() {
@@ -21,6 +21,16 @@ can_compile stdlib.h || packages+=(gcc libc6-dev)
 can_compile uv.h || packages+=(libuv1-dev)
 [ ! -f vendor/libuv/CMakeLists.txt ] || command -v cmake >/dev/null || packages+=(cmake)
 command -v pkg-config >/dev/null || packages+=(pkg-config)
+
+if [ "$purpose" = test ]; then
+    # The servers of tests/programs, and CPython's own tests, which Debian keeps apart from its interpreters.
+    command -v redis-server >/dev/null || packages+=(redis-server)
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || packages+=(postgresql)
+    debian_without_tests='import sys; from importlib.util import find_spec
+sys.exit(not (sys.prefix == "/usr" and not find_spec("test.test_asyncio")))'
+    ! "$python" -c "$debian_without_tests" ||
+        packages+=("libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite")
+fi
 
 if command -v "$python" >/dev/null; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
