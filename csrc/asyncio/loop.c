@@ -407,6 +407,12 @@ static PyMethodDef methods[] = {
      "sock_accept(sock): a connection and its peer's address."},
     {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_VARARGS | METH_KEYWORDS,
      "_stream(sock, protocol, *, waiter, extra, server): a transport on a connected socket."},
+    {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_VARARGS | METH_KEYWORDS,
+     "_datagram(sock, protocol, *, address, waiter, extra): a transport of datagrams."},
+    {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_VARARGS | METH_KEYWORDS,
+     "_read_pipe(pipe, protocol, *, waiter, extra): a transport that reads."},
+    {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_VARARGS | METH_KEYWORDS,
+     "_write_pipe(pipe, protocol, *, waiter, extra): a transport that writes."},
     {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
      "_listen(sock, backlog, factory, server): accept connections for factory()'s protocols."},
     {"_add_reader", (PyCFunction)(void (*)(void))loop__add_reader, METH_FASTCALL,
@@ -464,7 +470,8 @@ int asyncio_init(PyObject *module) {
     if ((*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
       return -1;
   if (handles_init() < 0 || readers_init() < 0 || transports_init(module) < 0 ||
-      streams_init(module) < 0 || sockets_init(module) < 0)
+      streams_init(module) < 0 || sockets_init(module) < 0 ||
+      datagrams_init(module) < 0 || pipes_init(module) < 0)
     return -1;
   return PyModule_AddType(module, &Loop_Type) < 0 || PyModule_AddType(module, &Handle_Type) < 0 ||
                  PyModule_AddType(module, &TimerHandle_Type) < 0

@@ -211,20 +211,10 @@ static void flush_stream(Transport *self) {
   if (self->lost)
     return;
   struct iovec parts[IOV];
-  size_t count = 0;
-  for (; count < self->queue_count && count < IOV; count++) {
-    PyObject *item = self->queue[(self->queue_head + count) % self->queue_capacity].item;
-    size_t skip = count == 0 ? self->offset : 0;
-    parts[count].iov_base = PyBytes_AS_STRING(item) + skip;
-    parts[count].iov_len = (size_t)PyBytes_GET_SIZE(item) - skip;
-  }
-  PyObject *waiter = Py_XNewRef(self->empty_waiter);
+  size_t count = transport_parts(self, parts, IOV);
   ssize_t n = try_write(self, parts, count);
-  if (n < 0) {
-    Py_XDECREF(waiter);
+  if (n < 0)
     return;
-  }
-  Py_XDECREF(waiter);
   transport_dequeue(self, (size_t)n);
   transport_maybe_resume(self); /* may write */
   if (self->loop == NULL || self->loop->error)
@@ -389,15 +379,6 @@ static PyMethodDef methods[] = {
 
 /* Making ----------------------------------------------------------------------- */
 
-static void keep_sockname(Transport *self) {
-  struct sockaddr_storage address;
-  socklen_t length = sizeof(address);
-  if (getsockname(self->fd, (struct sockaddr *)&address, &length) == 0) {
-    self->family = (uint8_t)address.ss_family;
-    self->sockname = address_keep((struct sockaddr *)&address, length);
-  }
-}
-
 static void set_nodelay(int fd, int family) {
   int on = 1;
   if (family == AF_INET || family == AF_INET6)
@@ -418,11 +399,7 @@ PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs) {
                                     extra, server, false);
   if (stream == NULL)
     return NULL;
-  keep_sockname(stream);
-  struct sockaddr_storage address;
-  socklen_t length = sizeof(address);
-  if (getpeername(fd, (struct sockaddr *)&address, &length) == 0)
-    stream->peername = address_keep((struct sockaddr *)&address, length);
+  transport_keep_names(stream);
   set_nodelay(fd, stream->family);
   if (transport_start_soon(stream) < 0)
     Py_CLEAR(stream);
@@ -510,8 +487,8 @@ static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t 
     return outcome;
   }
   Py_DECREF(protocol);
-  keep_sockname(stream);
   stream->peername = address_keep(address, length);
+  transport_keep_names(stream);
 #ifndef __linux__
   set_nodelay(fd, stream->family); /* not inherited from the listening socket */
 #endif
@@ -673,7 +650,8 @@ static int set_mode(PyTypeObject *type) {
 
 int streams_init(PyObject *module) {
   Stream_Type = transport_type("uvworks._core.StreamTransport",
-                               "asyncio.Transport of a TCP or UNIX connection.", "Transport", methods);
+                               "asyncio.Transport of a TCP or UNIX connection.", "Transport",
+                               sizeof(Transport), methods);
   if (Stream_Type == NULL || set_mode(Stream_Type) < 0)
     return -1;
   return PyModule_AddType(module, Stream_Type) < 0 || PyModule_AddType(module, &Listener_Type) < 0 ? -1 : 0;

@@ -436,6 +436,17 @@ void transport_dequeue(Transport *self, size_t bytes) {
     transport_clear_queue(self);
 }
 
+size_t transport_parts(Transport *self, struct iovec *parts, size_t max) {
+  size_t count = self->queue_count < max ? self->queue_count : max;
+  for (size_t i = 0; i < count; i++) {
+    PyObject *item = self->queue[(self->queue_head + i) % self->queue_capacity].item;
+    size_t skip = i == 0 ? self->offset : 0;
+    parts[i].iov_base = PyBytes_AS_STRING(item) + skip;
+    parts[i].iov_len = (size_t)PyBytes_GET_SIZE(item) - skip;
+  }
+  return count;
+}
+
 bool transport_writable(Transport *self, const char *what) {
   if (self->eof_written) {
     PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", what);
@@ -610,8 +621,20 @@ PyObject *transport_socket(Transport *self) {
   return Py_NewRef(self->file ? self->file : Py_None);
 }
 
+void transport_keep_names(Transport *self) {
+  struct sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  if (getsockname(self->fd, (struct sockaddr *)&address, &length) == 0) {
+    self->family = (uint8_t)address.ss_family;
+    self->sockname = address_keep((struct sockaddr *)&address, length);
+  }
+  length = sizeof(address);
+  if (self->peername == NULL && getpeername(self->fd, (struct sockaddr *)&address, &length) == 0)
+    self->peername = address_keep((struct sockaddr *)&address, length);
+}
+
 static PyObject *known(Transport *self, const char *name) {
-  if (strcmp(name, "socket") == 0 && self->kind->flush != NULL && self->family != 0) {
+  if (strcmp(name, "socket") == 0 && self->family != 0) {
     PyObject *socket = transport_socket(self);
     if (socket == NULL || socket == Py_None) {
       Py_XDECREF(socket);
@@ -785,6 +808,7 @@ static int T_clear(Transport *self) {
   Py_CLEAR(self->waiter);
   Py_CLEAR(self->empty_waiter);
   Py_CLEAR(self->remote);
+  datagram_forget(self);
   return 0;
 }
 
@@ -819,7 +843,7 @@ static void T_dealloc(Transport *self) {
   Py_DECREF(type);
 }
 
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base_name,
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base_name, size_t size,
                              PyMethodDef *methods) {
   PyObject *base = PyObject_GetAttrString(asyncio_transports, base_name);
   if (base == NULL)
@@ -843,7 +867,7 @@ PyTypeObject *transport_type(const char *name, const char *doc, const char *base
   };
   PyType_Spec spec = {
       .name = name,
-      .basicsize = sizeof(Transport),
+      .basicsize = (int)size,
       .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
       .slots = slots,
   };

@@ -10,6 +10,7 @@
 #include "asyncio.h"
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 /* Raw, as long as nobody asks for it. */
 typedef struct {
@@ -85,9 +86,17 @@ PyObject *transport_socket(Transport *self); /* a new reference to the Python ob
 int transports_init(PyObject *module);
 int streams_init(PyObject *module);
 PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs);
+int datagrams_init(PyObject *module);
+int pipes_init(PyObject *module);
+void datagram_forget(Transport *self);
+PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs);
+PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs);
+PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_listen(Loop *self, PyObject *args);
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base,
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base, size_t size,
                              PyMethodDef *methods);
+size_t transport_parts(Transport *self, struct iovec *parts, size_t max); /* what is queued */
+void transport_keep_names(Transport *self); /* of a socket */
 
 /* address.c */
 PyObject *address_tuple(const struct sockaddr *address, socklen_t length);

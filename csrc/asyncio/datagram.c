@@ -1,0 +1,305 @@
+/* Datagram transports, internet and UNIX.
+ *
+ * Errors of single datagrams go to error_received(); the transport stays. A
+ * readable socket is read until it is empty only where several datagrams at
+ * once have been usual; otherwise that is a wasted system call each time. */
+#include "../core/core.h"
+
+#include "transport.h"
+
+#include <errno.h>
+
+PyTypeObject *Datagram_Type;
+
+enum { BURST_MAX = 32, FULL_BEFORE_GROWTH = 4, HEADER = 8 /* counted for each queued one */ };
+
+/* The peer that was read from or written to last: mostly it is the next too. */
+typedef struct {
+  Transport transport;
+  struct sockaddr_storage address;
+  socklen_t length;
+  PyObject *tuple; /* the same address, or NULL */
+  int burst, full;
+} Datagram;
+
+static void read_datagrams(Transport *self);
+static void flush_datagrams(Transport *self);
+
+static const Kind datagram_kind = {
+    .read_failed = "Fatal read error on datagram transport",
+    .write_failed = "Fatal write error on datagram transport",
+    .lost_write = "socket.send() raised exception.",
+    .read = read_datagrams,
+    .flush = flush_datagrams,
+};
+
+static bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
+
+/* The current exception, an OSError, goes to the protocol. */
+static void tell_error(Transport *self) {
+  PyObject *exception = take_exception();
+  PyObject *answer = transport_tell(self, str_error_received, exception);
+  Py_DECREF(exception);
+  if (answer == NULL && loop_report(self->loop, "Exception in callback Protocol.error_received()",
+                                    "transport", (PyObject *)self, "protocol", self->protocol) < 0)
+    transport_end_run(self);
+  Py_XDECREF(answer);
+}
+
+/* Reading -------------------------------------------------------------------- */
+
+static PyObject *sender(Datagram *self, const struct sockaddr_storage *address, socklen_t length) {
+  if (self->tuple != NULL && self->length == length && memcmp(&self->address, address, length) == 0)
+    return Py_NewRef(self->tuple);
+  PyObject *tuple = address_tuple((const struct sockaddr *)address, length);
+  if (tuple == NULL && !PyErr_Occurred())
+    tuple = Py_NewRef(Py_None); /* of a family that has no addresses we could tell */
+  if (tuple != NULL) {
+    memcpy(&self->address, address, length);
+    self->length = length;
+    Py_XSETREF(self->tuple, Py_NewRef(tuple));
+  }
+  return tuple;
+}
+
+/* False: there is no more, or it has ended. */
+static bool read_one(Transport *self) {
+  struct sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  ssize_t n;
+  do
+    n = recvfrom(self->fd, self->loop->read_buffer, READ_BUFFER, 0, (struct sockaddr *)&address,
+                 &length);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) {
+    if (would_block())
+      return false;
+    PyErr_SetFromErrno(PyExc_OSError);
+    tell_error(self);
+  } else {
+    PyObject *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
+    PyObject *from = data ? sender((Datagram *)self, &address, length) : NULL;
+    if (from == NULL) {
+      Py_XDECREF(data);
+      transport_failed(self, datagram_kind.read_failed);
+      return false;
+    }
+    PyObject *args[4] = {NULL, Py_NewRef(self->protocol), data, from};
+    PyObject *answer = PyObject_VectorcallMethod(str_datagram_received, args + 1,
+                                                 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (answer == NULL &&
+        loop_report(self->loop, "Exception in callback Protocol.datagram_received()", "transport",
+                    (PyObject *)self, "protocol", args[1]) < 0)
+      transport_end_run(self);
+    Py_DECREF(args[1]);
+    Py_DECREF(data);
+    Py_DECREF(from);
+    Py_XDECREF(answer);
+  }
+  return self->loop != NULL && !self->loop->error && !self->closing && !self->paused;
+}
+
+static void read_datagrams(Transport *transport) {
+  Datagram *self = (Datagram *)transport;
+  int got = 0;
+  while (got < self->burst)
+    if (read_one(transport))
+      got++;
+    else
+      break;
+  if (got < self->burst) {
+    self->burst = got > 0 ? got : 1;
+    self->full = 0;
+  } else if (self->burst < BURST_MAX && ++self->full >= FULL_BEFORE_GROWTH) {
+    self->burst *= 2;
+    self->full = 0;
+  }
+}
+
+/* Writing -------------------------------------------------------------------- */
+
+/* 1: sent or reported; 0: it would block; -1: fatal, an exception is set. */
+static int send_one(Transport *self, PyObject *data, PyObject *to) {
+  Datagram *datagram = (Datagram *)self;
+  struct sockaddr *address = NULL;
+  socklen_t length = 0;
+  if (self->peername == NULL) {
+    if (to != datagram->tuple || to == NULL || to == Py_None) {
+      struct sockaddr_storage parsed;
+      if (to == NULL || !address_parse(self->family, to, &parsed, &length))
+        goto by_method;
+      datagram->address = parsed;
+      datagram->length = length;
+      Py_XSETREF(datagram->tuple, Py_NewRef(to));
+    }
+    address = (struct sockaddr *)&datagram->address;
+    length = datagram->length;
+  }
+  Py_buffer view;
+  if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
+    return -1;
+  ssize_t n;
+  do
+    n = sendto(self->fd, view.buf, (size_t)view.len, MSG_NOSIGNAL, address, length);
+  while (n < 0 && errno == EINTR);
+  int error = errno;
+  PyBuffer_Release(&view);
+  if (n >= 0)
+    return 1;
+  errno = error;
+  if (would_block())
+    return 0;
+  PyErr_SetFromErrno(PyExc_OSError);
+  tell_error(self);
+  return 1;
+
+by_method:; /* the socket module knows names, paths and the rarer families */
+  PyObject *sock = transport_socket(self);
+  PyObject *answer = sock ? PyObject_CallMethod(sock, "sendto", "OO", data, to ? to : Py_None) : NULL;
+  Py_XDECREF(sock);
+  if (answer != NULL) {
+    Py_DECREF(answer);
+    return 1;
+  }
+  if (PyErr_ExceptionMatches(PyExc_BlockingIOError) || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+    PyErr_Clear();
+    return 0;
+  }
+  if (!PyErr_ExceptionMatches(PyExc_OSError))
+    return -1;
+  tell_error(self);
+  return 1;
+}
+
+static void flush_datagrams(Transport *self) {
+  while (self->queue_count > 0 && self->loop != NULL && !self->loop->error) {
+    Chunk chunk = self->queue[self->queue_head];
+    Py_INCREF(chunk.item);
+    int sent = send_one(self, chunk.item, chunk.address);
+    if (sent == 0 || self->queue_count == 0) {
+      Py_DECREF(chunk.item);
+      break;
+    }
+    self->queue_head = (self->queue_head + 1) % self->queue_capacity;
+    self->queue_count--;
+    self->queue_size -= (size_t)PyBytes_GET_SIZE(chunk.item) + HEADER;
+    Py_DECREF(chunk.item);
+    Py_DECREF(chunk.item);
+    Py_XDECREF(chunk.address);
+    if (sent < 0) {
+      transport_failed(self, datagram_kind.write_failed);
+      return;
+    }
+  }
+  transport_maybe_resume(self); /* may append */
+  if (self->loop == NULL || self->loop->error || self->queue_count > 0)
+    return;
+  if (transport_watch(self) < 0)
+    transport_failed(self, datagram_kind.write_failed);
+  else if (self->closing)
+    transport_lost(self, Py_None);
+}
+
+static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"data", "addr", NULL};
+  PyObject *data, *to = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names, &data, &to))
+    return NULL;
+  if (!PyObject_CheckBuffer(data)) {
+    PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
+                 Py_TYPE(data)->tp_name);
+    return NULL;
+  }
+  if (self->remote != NULL) {
+    int same = to == Py_None ? 1 : PyObject_RichCompareBool(to, self->remote, Py_EQ);
+    if (same < 0)
+      return NULL;
+    if (!same) {
+      PyErr_Format(PyExc_ValueError, "Invalid address: must be None or %S", self->remote);
+      return NULL;
+    }
+    to = self->remote;
+  }
+  if ((self->lost || self->loop == NULL)) {
+    transport_writable(self, "sendto"); /* counts, and warns in the end */
+    if (PyErr_Occurred())
+      return NULL;
+    Py_RETURN_NONE;
+  }
+  if (self->queue_count == 0) {
+    int sent = send_one(self, data, to);
+    if (sent < 0)
+      transport_failed(self, datagram_kind.write_failed);
+    if (sent != 0)
+      goto done;
+  }
+  PyObject *copy = PyBytes_FromObject(data); /* the caller may change what it has given */
+  if (copy == NULL)
+    return NULL;
+  int outcome = transport_queue(self, copy, PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy), to);
+  Py_DECREF(copy);
+  if (outcome < 0)
+    return NULL;
+  self->queue_size += HEADER;
+  if (transport_watch(self) < 0)
+    return NULL;
+  transport_maybe_pause(self);
+done:
+  if (PyErr_Occurred())
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Datagram_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
+  if (self->closing || self->loop == NULL)
+    Py_RETURN_NONE;
+  self->closing = true;
+  if (self->queue_count == 0)
+    transport_end_soon(self, Py_None);
+  else if (transport_watch(self) < 0)
+    return NULL;
+  if (PyErr_Occurred())
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"sendto", (PyCFunction)(void (*)(void))Datagram_sendto, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"close", (PyCFunction)Datagram_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+void datagram_forget(Transport *self) {
+  if (Py_IS_TYPE(self, Datagram_Type))
+    Py_CLEAR(((Datagram *)self)->tuple);
+}
+
+PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
+  PyObject *sock, *protocol, *address = NULL, *waiter = NULL, *extra = NULL;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO", names, &sock, &protocol, &address,
+                                   &waiter, &extra) ||
+      loop_check_open(self) < 0)
+    return NULL;
+  int fd = fd_of(sock);
+  if (fd < 0)
+    return NULL;
+  Transport *transport = transport_new(Datagram_Type, &datagram_kind, self, fd, sock, protocol,
+                                       waiter, extra, NULL, false);
+  if (transport == NULL)
+    return NULL;
+  ((Datagram *)transport)->burst = 1;
+  if (address != NULL && address != Py_None)
+    transport->remote = Py_NewRef(address);
+  transport_keep_names(transport);
+  if (transport_start_soon(transport) < 0)
+    Py_CLEAR(transport);
+  return (PyObject *)transport;
+}
+
+int datagrams_init(PyObject *module) {
+  Datagram_Type = transport_type("uvworks._core.DatagramTransport",
+                                 "asyncio.DatagramTransport, internet and UNIX.", "DatagramTransport",
+                                 sizeof(Datagram), methods);
+  return Datagram_Type == NULL ? -1 : PyModule_AddType(module, Datagram_Type);
+}
