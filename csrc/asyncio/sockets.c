@@ -265,7 +265,17 @@ void ops_fail(Reader *reader, int code) {
 
 /* True if the reader is still armed for this very socket. */
 static bool same_socket(Reader *reader, PyObject *sock) {
-  return reader->socket != NULL && PyWeakref_GetObject(reader->socket) == sock;
+  if (reader->socket == NULL)
+    return false;
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject *found = NULL;
+  if (PyWeakref_GetRef(reader->socket, &found) < 0)
+    PyErr_Clear();
+  Py_XDECREF(found); /* the caller has `sock` */
+  return found == sock;
+#else
+  return PyWeakref_GetObject(reader->socket) == sock;
+#endif
 }
 
 static int wait(SockOp *self) {

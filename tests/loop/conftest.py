@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 import uvworks
+from tests.programs.conftest import authority, client_tls, server_tls
+
+__all__ = ["authority", "client_tls", "server_tls"]
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,

@@ -59,6 +59,7 @@ async def test_a_cancelled_call_that_has_not_begun_never_runs() -> None:
         first = loop.run_in_executor(executor, gate.wait, 30)
         second = loop.run_in_executor(executor, ran.append, 1)
         second.cancel()
+        await asyncio.sleep(0.01)  # the executor hears of it in the next turn
         gate.set()
         await first
         with pytest.raises(asyncio.CancelledError):
