@@ -300,6 +300,6 @@ PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs) {
 int datagrams_init(PyObject *module) {
   Datagram_Type = transport_type("uvworks._core.DatagramTransport",
                                  "asyncio.DatagramTransport, internet and UNIX.", "DatagramTransport",
-                                 sizeof(Datagram), methods);
+                                 "Transport", sizeof(Datagram), methods);
   return Datagram_Type == NULL ? -1 : PyModule_AddType(module, Datagram_Type);
 }

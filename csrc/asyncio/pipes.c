@@ -274,10 +274,10 @@ PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
 
 int pipes_init(PyObject *module) {
   ReadPipe_Type = transport_type("uvworks._core.ReadPipeTransport", "asyncio.ReadTransport of a pipe.",
-                                 "ReadTransport", sizeof(Transport), read_methods);
+                                 "ReadTransport", NULL, sizeof(Transport), read_methods);
   WritePipe_Type =
       transport_type("uvworks._core.WritePipeTransport", "asyncio.WriteTransport of a pipe.",
-                     "WriteTransport", sizeof(Transport), write_methods);
+                     "WriteTransport", NULL, sizeof(Transport), write_methods);
   return ReadPipe_Type == NULL || WritePipe_Type == NULL ||
                  PyModule_AddType(module, ReadPipe_Type) < 0 ||
                  PyModule_AddType(module, WritePipe_Type) < 0

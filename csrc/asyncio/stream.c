@@ -651,7 +651,7 @@ static int set_mode(PyTypeObject *type) {
 int streams_init(PyObject *module) {
   Stream_Type = transport_type("uvworks._core.StreamTransport",
                                "asyncio.Transport of a TCP or UNIX connection.", "Transport",
-                               sizeof(Transport), methods);
+                               NULL, sizeof(Transport), methods);
   if (Stream_Type == NULL || set_mode(Stream_Type) < 0)
     return -1;
   return PyModule_AddType(module, Stream_Type) < 0 || PyModule_AddType(module, &Listener_Type) < 0 ? -1 : 0;

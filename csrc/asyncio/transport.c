@@ -712,6 +712,8 @@ static PyObject *T_repr(Transport *self) {
   PyObject *text;
   if (self->loop == NULL)
     text = PyUnicode_FromFormat("<%U closed>", name);
+  else if (self->loop->closed)
+    text = PyUnicode_FromFormat("<%U open fd=%d>", name, self->fd);
   else
     text = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name,
                                 self->closing ? " closing" : "", self->fd,
@@ -747,6 +749,7 @@ static PyGetSetDef getset[] = {
 
 static PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Transport, weakrefs), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(Transport, dict), READONLY, NULL},
     {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(Transport, paused), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(Transport, eof_written), READONLY, NULL},
@@ -792,6 +795,7 @@ static int T_traverse(Transport *self, visitproc visit, void *arg) {
   Py_VISIT(self->waiter);
   Py_VISIT(self->empty_waiter);
   Py_VISIT(self->remote);
+  Py_VISIT(self->dict);
   return 0;
 }
 
@@ -808,6 +812,7 @@ static int T_clear(Transport *self) {
   Py_CLEAR(self->waiter);
   Py_CLEAR(self->empty_waiter);
   Py_CLEAR(self->remote);
+  Py_CLEAR(self->dict);
   datagram_forget(self);
   return 0;
 }
@@ -843,16 +848,24 @@ static void T_dealloc(Transport *self) {
   Py_DECREF(type);
 }
 
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base_name, size_t size,
-                             PyMethodDef *methods) {
-  PyObject *base = PyObject_GetAttrString(asyncio_transports, base_name);
-  if (base == NULL)
-    return NULL;
-  if (((PyTypeObject *)base)->tp_basicsize > (Py_ssize_t)offsetof(Transport, kind)) {
-    PyErr_Format(PyExc_ImportError, "asyncio.%s is larger than uvworks expects", base_name);
-    Py_DECREF(base);
-    return NULL;
+/* asyncio's classes of the names, as a tuple. */
+static PyObject *base_classes(const char *name, const char *second) {
+  PyObject *base = PyObject_GetAttrString(asyncio_transports, name);
+  PyObject *other = second != NULL ? PyObject_GetAttrString(asyncio_transports, second) : NULL;
+  PyObject *bases = NULL;
+  if (base != NULL && (second == NULL || other != NULL)) {
+    if (((PyTypeObject *)base)->tp_basicsize > (Py_ssize_t)offsetof(Transport, kind))
+      PyErr_Format(PyExc_ImportError, "asyncio.%s is larger than uvworks expects", name);
+    else
+      bases = other != NULL ? PyTuple_Pack(2, base, other) : PyTuple_Pack(1, base);
   }
+  Py_XDECREF(base);
+  Py_XDECREF(other);
+  return bases;
+}
+
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base, const char *second,
+                             size_t size, PyMethodDef *methods) {
   PyType_Slot slots[] = {
       {Py_tp_doc, (void *)doc},
       {Py_tp_traverse, T_traverse},
@@ -871,8 +884,7 @@ PyTypeObject *transport_type(const char *name, const char *doc, const char *base
       .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
       .slots = slots,
   };
-  PyObject *bases = PyTuple_Pack(1, base);
-  Py_DECREF(base);
+  PyObject *bases = base_classes(base, second);
   PyObject *type = bases != NULL ? PyType_FromSpecWithBases(&spec, bases) : NULL;
   Py_XDECREF(bases);
   for (PyMethodDef *method = common_methods; type != NULL && method->ml_name != NULL; method++) {

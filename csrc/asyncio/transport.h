@@ -55,7 +55,7 @@ struct Transport {
   bool started, paused, closing, eof_read, eof_written, protocol_paused, buffered, connected,
       finalized;
   size_t read_hint;
-  PyObject *weakrefs;
+  PyObject *weakrefs, *dict;
 };
 
 extern PyTypeObject *Stream_Type, *ReadPipe_Type, *WritePipe_Type, *Datagram_Type;
@@ -93,8 +93,8 @@ PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_listen(Loop *self, PyObject *args);
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base, size_t size,
-                             PyMethodDef *methods);
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base, const char *second,
+                             size_t size, PyMethodDef *methods);
 size_t transport_parts(Transport *self, struct iovec *parts, size_t max); /* what is queued */
 void transport_keep_names(Transport *self); /* of a socket */
 
