@@ -33,10 +33,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def show(result: Result, verbose: bool) -> None:
-    if result.bad or verbose:
+def show(result: Result, expected: bool, verbose: bool) -> None:
+    if verbose or not expected:
         print(f"{result.outcome:8} {result.name} ({result.seconds:.1f} s)", flush=True)
-    if result.bad and verbose:
+    if verbose and not expected:
         print(result.text, flush=True)
 
 
@@ -103,9 +103,9 @@ def main() -> int:
             return False
         return not options.k or any(fnmatch.fnmatchcase(name, f"*{pattern}*") for pattern in options.k)
 
-    def on_result(result: Result) -> None:
+    def on_result(result: Result, expected: bool) -> None:
         record.add(result)
-        show(result, options.verbose)
+        show(result, expected, options.verbose)
 
     start = time.monotonic()
     report = suite.run(

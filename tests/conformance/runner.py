@@ -142,10 +142,9 @@ def run_tests(
     *,
     package: str = PACKAGE,
     jobs: int = 1,
-    stop_early: bool = False,
-    on_result: Callable[[Result], None] = lambda result: None,
+    go_on: Callable[[Result], bool] = lambda result: True,
 ) -> list[Result]:
-    """Run (name, seconds it may take) TESTS on LOOP in JOBS processes; `on_result` is called as each ends."""
+    """Run (name, seconds it may take) TESTS on LOOP in JOBS processes; `go_on` hears each result and may end the run."""
     waiting: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
     for test in tests:
         waiting.put(test)
@@ -169,9 +168,8 @@ def run_tests(
                     worker = None
                 with mutex:
                     results.append(result)
-                    on_result(result)
-                if stop_early and result.bad:
-                    stop.set()
+                    if not go_on(result):
+                        stop.set()
         finally:
             if worker:
                 worker.close()

@@ -90,13 +90,14 @@ def run(
     jobs: int = 1,
     stop_early: bool = False,
     done: dict[str, Result] | None = None,
-    on_result: Callable[[Result], None] = lambda result: None,
+    on_result: Callable[[Result, bool], None] = lambda result, expected: None,
 ) -> Report:
     """Run the tests of the WANTED modules that `names` accepts on LOOP.
 
     `excluded` says what happens to excluded tests: "check" runs them and calls for their line's removal if they pass,
     "skip" leaves them out, "run" takes them like any other. `done` holds results that need no second run. A test that
-    fails runs again up to `retries` times, in a new process, and is listed as flaky if it passes then.
+    fails runs again up to `retries` times, in a new process, and is listed as flaky if it passes then. `on_result` is
+    called as each test ends, with the result and whether it is as expected.
     """
     wanted = list(wanted)
     every = [name for module in wanted for name in runner.list_tests(module)]
@@ -112,7 +113,12 @@ def run(
         todo += [(name, min(timeout, TIMEOUT_EXCLUDED)) for name in chosen if name in left_out and name not in done]
 
     def run_some(tests: list[tuple[str, float]]) -> None:
-        for result in runner.run_tests(loop, tests, jobs=jobs, stop_early=stop_early, on_result=on_result):
+        def note(result: Result) -> bool:
+            expected = result.bad == (result.name in left_out)
+            on_result(result, expected)
+            return expected or not stop_early
+
+        for result in runner.run_tests(loop, tests, jobs=jobs, go_on=note):
             done[result.name] = result
 
     run_some(todo)

@@ -93,7 +93,9 @@ def test_every_end_of_a_test_is_told_apart(package: str) -> None:
 
 def test_a_run_stops_early_when_told_to(package: str) -> None:
     names = ["test_all.Tests.test_passes", "test_all.Tests.test_fails", "test_all.Tests.test_skips"]
-    results = runner.run_tests("asyncio", [(name, 10) for name in names], package=package, stop_early=True)
+    results = runner.run_tests(
+        "asyncio", [(name, 10) for name in names], package=package, go_on=lambda result: not result.bad
+    )
     assert [result.outcome for result in results] == ["passed", "failed"]
 
 

@@ -13,6 +13,7 @@ the next one sees, as far as one process can promise that; the runner replaces a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import faulthandler
 import json
@@ -44,6 +45,8 @@ def list_tests(package: str, module: str) -> dict[str, Any]:
 
 def run_test(package: str, name: str, timeout: float, loop: Any) -> dict[str, Any]:
     result = unittest.TestResult()
+    # Some tests count on another of their module having made this call before them.
+    asyncio.set_event_loop(None)
     made_before = loop.made
     # A C thread writes the stacks shortly before the runner's patience ends, even if a callback holds the GIL.
     faulthandler.dump_traceback_later(max(timeout - 0.5, timeout / 2))
