@@ -190,6 +190,8 @@ struct Loop {
   unsigned long thread; /* that runs the loop, 0 when none does */
   double slow_callback_duration;
   unsigned generation; /* of forks, when it was made */
+  struct Port *port; /* the door to the engine, or NULL */
+  Watch *port_watch;
   bool error; /* an exception is set that ends the run */
   bool initialised, closed, debug, stopping, sleeping, woken;
   PyObject *weakrefs;
@@ -197,6 +199,7 @@ struct Loop {
 
 extern PyTypeObject Loop_Type;
 
+PyObject *loop_open_port(Loop *self); /* a new reference to its port */
 int loop_run(Loop *self); /* run.c: turns until stop() */
 void loop_wake(Loop *self);
 void loop_gil(Loop *self);

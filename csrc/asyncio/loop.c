@@ -1,11 +1,12 @@
 /* BaseLoop: the type. uvworks.Loop is its subclass in Python, which adds what
  * need not be fast. */
+#include "../core/core.h"
+
 #include "asyncio.h"
 
 #include <math.h>
 #include <structmember.h>
 
-#include "../engine/engine.h"
 #include "transport.h"
 
 static PyObject *str_call_exception_handler, *str_check_callback, *str_note_time, *str_message,
@@ -299,10 +300,40 @@ static int Loop_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
   return 0;
 }
 
+/* The engine ----------------------------------------------------------------- */
+
+static void on_completions(Watch *watch, int Py_UNUSED(events)) {
+  Loop *loop = watch->loop;
+  if (port_dispatch(loop->port) < 0)
+    loop->error = true;
+}
+
+PyObject *loop_open_port(Loop *self) {
+  if (self->port == NULL) {
+    if (loop_check_open(self) < 0)
+      return NULL;
+    Port *port = (Port *)PyObject_CallOneArg((PyObject *)&Port_Type, (PyObject *)self);
+    if (port == NULL)
+      return NULL;
+    if (watch_open(&self->port_watch, self, uvw_owner_fd(port->owner), on_completions, NULL, true,
+                   sizeof(Watch)) < 0 ||
+        watch_set(self->port_watch, UV_READABLE) < 0) {
+      Py_DECREF(port);
+      return NULL;
+    }
+    self->port = port;
+  }
+  return Py_NewRef((PyObject *)self->port);
+}
+
 static void loop_close(Loop *self) {
   if (self->closed)
     return;
   self->closed = true;
+  if (self->port_watch != NULL)
+    watch_close(self->port_watch);
+  if (self->port != NULL)
+    port_close(self->port);
   watches_close_all(self);
   if (loop_stale(self)) {
     /* What libuv knows is the parent's; only our copies of the descriptors go. */
@@ -315,6 +346,7 @@ static void loop_close(Loop *self) {
   }
   ready_clear(&self->ready);
   timers_clear(&self->timers);
+  Py_CLEAR(self->port);
 }
 
 static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
@@ -328,6 +360,7 @@ static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
 
 static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->port);
   for (size_t i = 0; i < self->ready.count; i++) {
     int outcome =
         handle_visit(self->ready.ring[(self->ready.head + i) & self->ready.mask], visit, arg);

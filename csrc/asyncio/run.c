@@ -15,6 +15,8 @@
  * cached time; it only bounds the poll, rounded down, and the rest is waited
  * for by ppoll(). So a timer is never early, and late by microseconds. */
 #define _GNU_SOURCE
+#include "../core/core.h"
+
 #include "asyncio.h"
 
 #include <math.h>
@@ -144,6 +146,10 @@ static int run_ready(Loop *self) {
 
 static int turn(Loop *self, bool must_poll) {
   uint64_t now = 0;
+  /* Without waiting for the poll to say it. */
+  if (self->port != NULL && !self->port->closed && uvw_owner_filled(self->port->owner) &&
+      port_dispatch(self->port) < 0)
+    return -1;
   if (self->ready.count == 0 && !self->stopping) {
     if (poll_blocking(self, timers_next(&self->timers)) < 0)
       return -1;

@@ -83,6 +83,8 @@ extern Hooks hooks;
 Port *port_of_running_loop(void); /* a new reference */
 Port *port_to_submit(void);       /* the same, unless to wait here could never end */
 bool port_is_open(Port *port);    /* raises if not */
+void port_close(Port *port);
+int port_dispatch(Port *port);    /* -1: an exception of the bare loop's callback */
 int ensure_started(void);
 PyObject *core_start(PyObject *module, PyObject *size);
 void empty_graveyard(void);

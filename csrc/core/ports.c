@@ -1,18 +1,21 @@
 /* Port: an event loop's door to the engine. `dispatch` is what the loop calls
  * when its owner's descriptor is readable.
  *
- * In guest mode nothing but the loop's own reader handle holds the port, so it
+ * On our own loop it is a part of the loop's turn (asyncio/run.c). In guest
+ * mode nothing but the loop's own reader handle holds the port, so it
  * goes when the loop lets go of its handles, that is, with loop.close() even
  * if jobs are pending. Its end cancels what waits and orphans what runs; it
  * never waits itself, for it may happen on any thread. */
 #include "core.h"
+
+#include "../asyncio/asyncio.h"
 
 #include <structmember.h>
 
 static Port *all_ports;
 static Port *latest; /* of the loop that asked last */
 
-static void port_close(Port *self) {
+void port_close(Port *self) {
   if (self->closed)
     return;
   self->closed = true;
@@ -158,9 +161,9 @@ static bool hand_on(Port *self, uvw_job *list) {
 }
 
 /* Takes what has finished and hands it on. */
-static PyObject *Port_dispatch(Port *self, PyObject *Py_UNUSED(ignored)) {
+int port_dispatch(Port *self) {
   if (self->closed || uvw_owner_stale(self->owner))
-    Py_RETURN_NONE;
+    return 0;
   Py_INCREF(self);
   empty_graveyard();
   const Pace *pace = uvw_owner_lag(self->owner) > CONTENDED ? &contended : &normal;
@@ -174,7 +177,11 @@ static PyObject *Port_dispatch(Port *self, PyObject *Py_UNUSED(ignored)) {
     list = take_more(self, pace->patience);
   }
   Py_DECREF(self);
-  if (PyErr_Occurred())
+  return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *Port_dispatch(Port *self, PyObject *Py_UNUSED(ignored)) {
+  if (port_dispatch(self) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
@@ -268,7 +275,9 @@ static Port *find_port(PyObject *loop) {
   for (Port *port = all_ports; port != NULL; port = port->next)
     if (port->loop == loop)
       return (Port *)Py_NewRef((PyObject *)port);
-  PyObject *made = PyObject_CallOneArg(hooks.attach, loop);
+  PyObject *made = PyObject_TypeCheck(loop, &Loop_Type)
+                       ? loop_open_port((Loop *)loop)
+                       : PyObject_CallOneArg(hooks.attach, loop);
   if (made != NULL && !Py_IS_TYPE(made, &Port_Type)) {
     PyErr_SetString(PyExc_SystemError, "attach() must return a Port");
     Py_CLEAR(made);

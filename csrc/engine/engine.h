@@ -107,6 +107,7 @@ uvw_owner *uvw_owner_new(void);
 uvw_owner *uvw_owner_ref(uvw_owner *owner);
 void uvw_owner_unref(uvw_owner *owner);
 int uvw_owner_fd(const uvw_owner *owner);
+bool uvw_owner_filled(const uvw_owner *owner);
 bool uvw_owner_stale(const uvw_owner *owner);
 uvw_job *uvw_owner_take(uvw_owner *owner, uint64_t patience);
 uint64_t uvw_owner_lag(uvw_owner *owner);

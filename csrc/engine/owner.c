@@ -140,6 +140,11 @@ static void answer_wake(uvw_owner *owner) {
   while (n < 0 && errno == EINTR);
 }
 
+/* Whether there is something to take; a hint, without the lock. */
+bool uvw_owner_filled(const uvw_owner *owner) {
+  return atomic_load_explicit(&owner->filled, memory_order_relaxed);
+}
+
 static uvw_job *take_list(uvw_owner *owner) {
   uvw_job *list = owner->head;
   owner->head = owner->tail = NULL;
