@@ -144,7 +144,7 @@ def run_tests(
     jobs: int = 1,
     go_on: Callable[[Result], bool] = lambda result: True,
 ) -> list[Result]:
-    """Run (name, seconds it may take) TESTS on LOOP in JOBS processes; `go_on` hears each result and may end the run."""
+    """Run (name, seconds it may take) TESTS on LOOP in JOBS processes; `go_on` hears each result and can end it."""
     waiting: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
     for test in tests:
         waiting.put(test)
