@@ -28,7 +28,7 @@ __all__ = [
     "uv",
 ]
 
-# The loop draws in most of asyncio and ssl: programs that only use files shall not pay for it.
+# Programs that only use files shall not pay for the loop.
 _LAZY = {
     "EventLoopPolicy": "loop.policy",
     "Loop": "loop",
@@ -45,3 +45,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module("." + _LAZY[name], __name__), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

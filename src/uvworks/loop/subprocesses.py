@@ -130,7 +130,9 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
         if watcher is None:
             transport = await self._make_process(self._watch, protocol, args, shell, stdin, stdout, stderr, kwargs)
         else:
-            with watcher:
+            with watcher as entered:
+                if sys.version_info < (3, 12):
+                    watcher = entered  # what asyncio asked then
                 if not watcher.is_active():
                     raise RuntimeError(
                         "asyncio.get_child_watcher() is not activated, subprocess support is not installed."
