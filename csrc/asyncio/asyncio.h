@@ -14,9 +14,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
+
+#include "names.h"
 
 typedef struct Loop Loop;
 typedef struct Handle Handle;
@@ -218,6 +221,8 @@ bool loop_stale(const Loop *self); /* made before a fork, and this is the child 
 double loop_now(void);
 bool is_fatal(void); /* the current exception is SystemExit or KeyboardInterrupt */
 PyObject *uv_failure(int code); /* raises the OSError; returns NULL */
+
+static inline bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 int asyncio_init(PyObject *module);
 

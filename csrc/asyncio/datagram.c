@@ -7,7 +7,6 @@
 
 #include "transport.h"
 
-#include <errno.h>
 
 PyTypeObject *Datagram_Type;
 
@@ -32,8 +31,6 @@ static const Kind datagram_kind = {
     .read = read_datagrams,
     .flush = flush_datagrams,
 };
-
-static bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 /* The current exception, an OSError, goes to the protocol. */
 static void tell_error(Transport *self) {

@@ -378,17 +378,9 @@ PyTypeObject TimerHandle_Type = {
     .tp_members = TimerHandle_members,
 };
 
-static PyObject *import_from(const char *module, const char *name) {
-  PyObject *from = PyImport_ImportModule(module);
-  PyObject *value = from != NULL ? PyObject_GetAttrString(from, name) : NULL;
-  Py_XDECREF(from);
-  return value;
-}
-
 int handles_init(void) {
-  format_source = import_from("asyncio.format_helpers", "_format_callback_source");
-  extract_stack = import_from("asyncio.format_helpers", "extract_stack");
-  if (format_source == NULL || extract_stack == NULL)
+  if (import_name(&format_source, "asyncio.format_helpers", "_format_callback_source") < 0 ||
+      import_name(&extract_stack, "asyncio.format_helpers", "extract_stack") < 0)
     return -1;
   return PyType_Ready(&Handle_Type) < 0 || PyType_Ready(&TimerHandle_Type) < 0 ? -1 : 0;
 }

@@ -9,9 +9,6 @@
 
 #include "transport.h"
 
-static PyObject *str_call_exception_handler, *str_check_callback, *str_note_time, *str_message,
-    *str_exception;
-
 bool loop_stale(const Loop *self) { return self->generation != uvw_generation(); }
 
 int loop_check_open(Loop *self) {
@@ -67,7 +64,7 @@ int loop_note_time(Loop *self, PyObject *what, uint64_t start) {
   if (seconds == NULL)
     return -1;
   PyObject *answer =
-      PyObject_CallMethodObjArgs((PyObject *)self, str_note_time, what, seconds, NULL);
+      PyObject_CallMethodObjArgs((PyObject *)self, str__note_time, what, seconds, NULL);
   Py_DECREF(seconds);
   Py_XDECREF(answer);
   return answer == NULL ? -1 : 0;
@@ -80,7 +77,7 @@ static int check_callback(Loop *self, PyObject *callback, const char *method) {
   if (name == NULL)
     return -1;
   PyObject *answer =
-      PyObject_CallMethodObjArgs((PyObject *)self, str_check_callback, callback, name, NULL);
+      PyObject_CallMethodObjArgs((PyObject *)self, str__check_callback, callback, name, NULL);
   Py_DECREF(name);
   Py_XDECREF(answer);
   return answer == NULL ? -1 : 0;
@@ -489,22 +486,9 @@ PyTypeObject Loop_Type = {
 };
 
 int asyncio_init(PyObject *module) {
-  static const struct {
-    PyObject **name;
-    const char *text;
-  } names[] = {
-      {&str_call_exception_handler, "call_exception_handler"},
-      {&str_check_callback, "_check_callback"},
-      {&str_note_time, "_note_time"},
-      {&str_message, "message"},
-      {&str_exception, "exception"},
-  };
-  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-    if ((*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
-      return -1;
-  if (handles_init() < 0 || readers_init() < 0 || transports_init(module) < 0 ||
-      streams_init(module) < 0 || sockets_init(module) < 0 ||
-      datagrams_init(module) < 0 || pipes_init(module) < 0)
+  if (names_init() < 0 || handles_init() < 0 || readers_init() < 0 || transports_init() < 0 ||
+      transport_types_init() < 0 || streams_init(module) < 0 || listeners_init(module) < 0 ||
+      sockets_init(module) < 0 || datagrams_init(module) < 0 || pipes_init(module) < 0)
     return -1;
   return PyModule_AddType(module, &Loop_Type) < 0 || PyModule_AddType(module, &Handle_Type) < 0 ||
                  PyModule_AddType(module, &TimerHandle_Type) < 0

@@ -5,7 +5,6 @@
  * nobody reads any more. */
 #include "transport.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -35,8 +34,6 @@ static const Kind device_kind = {
     .lost_write = "pipe closed by peer or os.write(pipe, data) raised exception.",
     .flush = flush_pipe,
 };
-
-static bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 static void report_exception(Transport *self, const char *what) {
   if (loop_report(self->loop, what, "transport", (PyObject *)self, "protocol", self->protocol) < 0)

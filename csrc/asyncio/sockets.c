@@ -10,7 +10,6 @@
 
 #include "asyncio.h"
 
-#include <errno.h>
 #include <structmember.h>
 #include <sys/socket.h>
 
@@ -33,8 +32,7 @@ struct SockOp {
 };
 
 static PyTypeObject SockOp_Type;
-static PyObject *ssl_socket, *str_done, *str_set_result, *str_create_future, *str_blocking,
-    *str_gettimeout, *str_setblocking;
+static PyObject *ssl_socket;
 
 static void end_with(SockOp *self, PyObject *value) {
   self->ended = true;
@@ -43,8 +41,6 @@ static void end_with(SockOp *self, PyObject *value) {
   else
     self->exception = take_exception();
 }
-
-static bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 /* What came of a system call: true when the operation has ended. */
 static bool called(SockOp *self, Py_ssize_t n) {
@@ -307,7 +303,7 @@ static int wait(SockOp *self) {
     leave(self);
     return -1;
   }
-  return PyObject_SetAttr(self->future, str_blocking, Py_True);
+  return PyObject_SetAttr(self->future, str__asyncio_future_blocking, Py_True);
 
 failed:
   if (reader->first[READ] == NULL && reader->first[WRITE] == NULL)
@@ -640,27 +636,10 @@ SOCK_METHOD(sock_accept) {
 }
 
 int sockets_init(PyObject *module) {
-  static const struct {
-    PyObject **name;
-    const char *text;
-  } names[] = {
-      {&str_done, "done"},
-      {&str_set_result, "set_result"},
-      {&str_create_future, "create_future"},
-      {&str_blocking, "_asyncio_future_blocking"},
-      {&str_gettimeout, "gettimeout"},
-      {&str_setblocking, "setblocking"},
-  };
-  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-    if ((*names[i].name = PyUnicode_InternFromString(names[i].text)) == NULL)
+  if (import_name(&ssl_socket, "ssl", "SSLSocket") < 0) {
+    if (!PyErr_ExceptionMatches(PyExc_ImportError))
       return -1;
-  PyObject *ssl = PyImport_ImportModule("ssl");
-  if (ssl != NULL)
-    ssl_socket = PyObject_GetAttrString(ssl, "SSLSocket");
-  else if (PyErr_ExceptionMatches(PyExc_ImportError))
     PyErr_Clear(); /* a Python without TLS */
-  Py_XDECREF(ssl);
-  if (PyErr_Occurred())
-    return -1;
+  }
   return PyModule_AddType(module, &SockOp_Type);
 }

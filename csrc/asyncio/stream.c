@@ -1,4 +1,4 @@
-/* TCP and UNIX stream transports, and the sockets that listen for them.
+/* TCP and UNIX stream transports.
  *
  * Reading: one recv() for each time the poll says so, so that one busy peer
  * has one buffer's worth of a turn and no more. Small messages go through the
@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include "transport.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/uio.h>
@@ -23,7 +22,7 @@ enum { COPY_MAX = 16 * 1024, IOV = 64 };
 static void read_stream(Transport *self);
 static void flush_stream(Transport *self);
 
-static const Kind stream_kind = {
+const Kind stream_kind = {
     .read_failed = "Fatal read error on socket transport",
     .write_failed = "Fatal write error on socket transport",
     .lost_write = "socket.send() raised exception.",
@@ -38,8 +37,6 @@ static ssize_t receive(int fd, void *buffer, size_t size) {
   while (n < 0 && errno == EINTR);
   return n;
 }
-
-static bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 /* Reading -------------------------------------------------------------------- */
 
@@ -379,7 +376,7 @@ static PyMethodDef methods[] = {
 
 /* Making ----------------------------------------------------------------------- */
 
-static void set_nodelay(int fd, int family) {
+void set_nodelay(int fd, int family) {
   int on = 1;
   if (family == AF_INET || family == AF_INET6)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* SCTP and the like refuse */
@@ -406,234 +403,6 @@ PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs) {
   return (PyObject *)stream;
 }
 
-/* Listening ---------------------------------------------------------------------- */
-
-typedef struct {
-  PyObject_HEAD
-  Loop *loop;
-  Watch *watch;
-  int fd;
-  int backlog;
-  PyObject *sock, *factory, *server, *context;
-  Handle *retry; /* after the system had run out of something */
-} Listener;
-
-static PyTypeObject Listener_Type;
-
-static void listener_close(Listener *self) {
-  Py_INCREF(self);
-  if (self->watch != NULL)
-    watch_close(self->watch);
-  if (self->retry != NULL) {
-    handle_cancel(self->retry);
-    Py_CLEAR(self->retry);
-  }
-  Py_CLEAR(self->sock);
-  Py_CLEAR(self->factory);
-  Py_CLEAR(self->server);
-  Py_DECREF(self);
-}
-
-static PyObject *go_on(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-  Listener *self = (Listener *)object;
-  Py_CLEAR(self->retry);
-  if (self->watch != NULL && watch_set(self->watch, UV_READABLE) < 0)
-    return NULL;
-  Py_RETURN_NONE;
-}
-
-/* Rather than drop connections, or spin: asyncio's pause of one second. */
-static int back_off(Listener *self) {
-  static PyMethodDef method = {"accept_again", go_on, METH_NOARGS, NULL};
-  PyErr_SetFromErrno(PyExc_OSError);
-  if (loop_report(self->loop, "socket.accept() out of system resource", "socket", self->sock, NULL,
-                  NULL) < 0)
-    return -1;
-  if (self->watch == NULL)
-    return 0;
-  PyObject *function = PyCFunction_New(&method, (PyObject *)self);
-  Handle *handle =
-      function ? handle_new(&TimerHandle_Type, self->loop, function, NULL, 0, self->context) : NULL;
-  Py_XDECREF(function);
-  if (handle == NULL)
-    return -1;
-  handle->when = loop_now() + 1.0;
-  if (timers_push(&self->loop->timers, handle) < 0) {
-    Py_DECREF(handle);
-    return -1;
-  }
-  self->retry = handle;
-  return watch_set(self->watch, 0);
-}
-
-static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t length) {
-  PyObject *protocol = PyContext_Enter(self->context) == 0 ? PyObject_CallNoArgs(self->factory) : NULL;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  Transport *stream = NULL;
-  if (protocol != NULL)
-    stream = transport_new(Stream_Type, &stream_kind, self->loop, fd, NULL, protocol, NULL, NULL,
-                           self->server, true);
-  if (stream == NULL && type == NULL)
-    PyErr_Fetch(&type, &value, &traceback);
-  if (PyContext_Exit(self->context) < 0)
-    PyErr_Clear();
-  PyErr_Restore(type, value, traceback);
-  if (stream == NULL) {
-    close(fd);
-    int outcome = loop_report(self->loop, "Error on transport creation for incoming connection",
-                              "protocol", protocol, NULL, NULL);
-    Py_XDECREF(protocol);
-    return outcome;
-  }
-  Py_DECREF(protocol);
-  stream->peername = address_keep(address, length);
-  transport_keep_names(stream);
-#ifndef __linux__
-  set_nodelay(fd, stream->family); /* not inherited from the listening socket */
-#endif
-  int outcome = transport_start_soon(stream);
-  Py_DECREF(stream);
-  return outcome;
-}
-
-static int accept_one(int fd, struct sockaddr *address, socklen_t *length) {
-#ifdef __linux__
-  return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-  int connection = accept(fd, address, length);
-  if (connection >= 0)
-    uv__cloexec_and_nonblock(connection);
-  return connection;
-#endif
-}
-
-static void on_connection(Watch *watch, int events) {
-  Listener *self = (Listener *)watch->user;
-  Loop *loop = watch->loop;
-  if (events < 0) {
-    uv_failure(events);
-    if (loop_report(loop, "A listening socket was closed while it was served", "socket", self->sock,
-                    NULL, NULL) < 0)
-      loop->error = true;
-    listener_close(self);
-    return;
-  }
-  for (int i = 0; i <= self->backlog && self->watch != NULL; i++) {
-    struct sockaddr_storage address;
-    socklen_t length = sizeof(address);
-    int fd = accept_one(self->fd, (struct sockaddr *)&address, &length);
-    int outcome;
-    if (fd >= 0) {
-      outcome = accepted(self, fd, (struct sockaddr *)&address, length);
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED) {
-      return;
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      if (back_off(self) < 0)
-        loop->error = true;
-      return;
-    } else {
-      PyErr_SetFromErrno(PyExc_OSError);
-      outcome = loop_report(loop, "socket.accept() failed", "socket", self->sock, NULL, NULL);
-      if (outcome == 0)
-        return;
-    }
-    if (outcome < 0) {
-      loop->error = true;
-      return;
-    }
-  }
-}
-
-PyObject *loop_listen(Loop *self, PyObject *args) {
-  PyObject *sock, *factory, *server;
-  int backlog;
-  if (!PyArg_ParseTuple(args, "OiOO", &sock, &backlog, &factory, &server) ||
-      loop_check_open(self) < 0)
-    return NULL;
-  int fd = fd_of(sock);
-  if (fd < 0)
-    return NULL;
-  Listener *listener = PyObject_GC_New(Listener, &Listener_Type);
-  if (listener == NULL)
-    return NULL;
-  memset((char *)listener + sizeof(PyObject), 0, sizeof(*listener) - sizeof(PyObject));
-  listener->loop = (Loop *)Py_NewRef(self);
-  listener->fd = fd;
-  listener->backlog = backlog;
-  listener->context = PyContext_CopyCurrent();
-  PyObject_GC_Track(listener);
-  Watch *stale = watch_of(self, fd);
-  if (stale != NULL && watch_is_reader(stale))
-    reader_release((Reader *)stale);
-  if (listener->context == NULL || watch_open(&listener->watch, self, fd, on_connection,
-                                              (PyObject *)listener, false, sizeof(Watch)) < 0)
-    goto failed;
-  listener->sock = Py_NewRef(sock);
-  listener->factory = Py_NewRef(factory);
-  listener->server = Py_NewRef(server);
-  struct sockaddr_storage address;
-  socklen_t length = sizeof(address);
-  if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-    set_nodelay(fd, address.ss_family);
-  if (watch_set(listener->watch, UV_READABLE) < 0)
-    goto failed;
-  return (PyObject *)listener;
-
-failed:
-  Py_DECREF(listener);
-  return NULL;
-}
-
-static PyObject *Listener_close(Listener *self, PyObject *Py_UNUSED(ignored)) {
-  listener_close(self);
-  Py_RETURN_NONE;
-}
-
-static int Listener_traverse(Listener *self, visitproc visit, void *arg) {
-  Py_VISIT(self->loop);
-  Py_VISIT(self->sock);
-  Py_VISIT(self->factory);
-  Py_VISIT(self->server);
-  Py_VISIT(self->context);
-  return 0;
-}
-
-static int Listener_clear(Listener *self) {
-  if (self->watch != NULL)
-    watch_close(self->watch);
-  Py_CLEAR(self->retry);
-  Py_CLEAR(self->sock);
-  Py_CLEAR(self->factory);
-  Py_CLEAR(self->server);
-  Py_CLEAR(self->context);
-  Py_CLEAR(self->loop);
-  return 0;
-}
-
-static void Listener_dealloc(Listener *self) {
-  PyObject_GC_UnTrack(self);
-  Listener_clear(self);
-  PyObject_GC_Del(self);
-}
-
-static PyMethodDef listener_methods[] = {
-    {"close", (PyCFunction)Listener_close, METH_NOARGS, "Accept no more; the socket stays open."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyTypeObject Listener_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "uvworks._core.Listener",
-    .tp_doc = "A listening socket whose connections are served.",
-    .tp_basicsize = sizeof(Listener),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)Listener_dealloc,
-    .tp_traverse = (traverseproc)Listener_traverse,
-    .tp_clear = (inquiry)Listener_clear,
-    .tp_methods = listener_methods,
-};
-
 static int set_mode(PyTypeObject *type) {
   PyObject *constants = PyImport_ImportModule("asyncio.constants");
   PyObject *modes = constants ? PyObject_GetAttrString(constants, "_SendfileMode") : NULL;
@@ -654,5 +423,5 @@ int streams_init(PyObject *module) {
                                NULL, sizeof(Transport), methods);
   if (Stream_Type == NULL || set_mode(Stream_Type) < 0)
     return -1;
-  return PyModule_AddType(module, Stream_Type) < 0 || PyModule_AddType(module, &Listener_Type) < 0 ? -1 : 0;
+  return PyModule_AddType(module, Stream_Type);
 }

@@ -60,7 +60,9 @@ struct Transport {
 
 extern PyTypeObject *Stream_Type, *ReadPipe_Type, *WritePipe_Type, *Datagram_Type;
 
-/* transport.c */
+enum { HIGH_WATER = 64 * 1024 };
+
+/* transport.c, write_queue.c, transport_type.c */
 Transport *transport_new(PyTypeObject *type, const Kind *kind, Loop *loop, int fd, PyObject *file,
                          PyObject *protocol, PyObject *waiter, PyObject *extra, PyObject *server,
                          bool trusted);
@@ -83,8 +85,16 @@ void transport_maybe_resume(Transport *self);
 void transport_debug(Transport *self, const char *format, PyObject *exception);
 void transport_end_run(Transport *self); /* an exception is set that ends the run */
 PyObject *transport_socket(Transport *self); /* a new reference to the Python object */
-int transports_init(PyObject *module);
+int transport_fatal(Transport *self, PyObject *exception, PyObject *message);
+void transport_warn(const char *text);
+void transport_close_descriptor(Transport *self);
+void transport_detach(Transport *self); /* from its server */
+int transports_init(void);
+int transport_types_init(void);
+int listeners_init(PyObject *module);
 int streams_init(PyObject *module);
+extern const Kind stream_kind;
+void set_nodelay(int fd, int family);
 PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs);
 int datagrams_init(PyObject *module);
 int pipes_init(PyObject *module);
@@ -102,9 +112,5 @@ void transport_keep_names(Transport *self); /* of a socket */
 PyObject *address_tuple(const struct sockaddr *address, socklen_t length);
 Address *address_keep(const struct sockaddr *address, socklen_t length);
 int address_parse(int family, PyObject *address, struct sockaddr_storage *out, socklen_t *length);
-
-extern PyObject *str_connection_made, *str_data_received, *str_eof_received, *str_connection_lost,
-    *str_get_buffer, *str_buffer_updated, *str_pause_writing, *str_resume_writing,
-    *str_datagram_received, *str_error_received;
 
 #endif

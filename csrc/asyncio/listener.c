@@ -1,0 +1,243 @@
+/* Listening sockets: connections are accepted here, as many as wait, and each
+ * gets a protocol of the server's factory and a stream transport.
+ *
+ * A listener is kept alive by its watch; the listening socket stays the
+ * server's. */
+#define _GNU_SOURCE
+#include "transport.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+typedef struct {
+  PyObject_HEAD
+  Loop *loop;
+  Watch *watch;
+  int fd;
+  int backlog;
+  PyObject *sock, *factory, *server, *context;
+  Handle *retry; /* after the system had run out of something */
+} Listener;
+
+static PyTypeObject Listener_Type;
+
+static void listener_close(Listener *self) {
+  Py_INCREF(self);
+  if (self->watch != NULL)
+    watch_close(self->watch);
+  if (self->retry != NULL) {
+    handle_cancel(self->retry);
+    Py_CLEAR(self->retry);
+  }
+  Py_CLEAR(self->sock);
+  Py_CLEAR(self->factory);
+  Py_CLEAR(self->server);
+  Py_DECREF(self);
+}
+
+static PyObject *go_on(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+  Listener *self = (Listener *)object;
+  Py_CLEAR(self->retry);
+  if (self->watch != NULL && watch_set(self->watch, UV_READABLE) < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+/* Rather than drop connections, or spin: asyncio's pause of one second. */
+static int back_off(Listener *self) {
+  static PyMethodDef method = {"accept_again", go_on, METH_NOARGS, NULL};
+  PyErr_SetFromErrno(PyExc_OSError);
+  if (loop_report(self->loop, "socket.accept() out of system resource", "socket", self->sock, NULL,
+                  NULL) < 0)
+    return -1;
+  if (self->watch == NULL)
+    return 0;
+  PyObject *function = PyCFunction_New(&method, (PyObject *)self);
+  Handle *handle =
+      function ? handle_new(&TimerHandle_Type, self->loop, function, NULL, 0, self->context) : NULL;
+  Py_XDECREF(function);
+  if (handle == NULL)
+    return -1;
+  handle->when = loop_now() + 1.0;
+  if (timers_push(&self->loop->timers, handle) < 0) {
+    Py_DECREF(handle);
+    return -1;
+  }
+  self->retry = handle;
+  return watch_set(self->watch, 0);
+}
+
+static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t length) {
+  PyObject *protocol = PyContext_Enter(self->context) == 0 ? PyObject_CallNoArgs(self->factory) : NULL;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  Transport *stream = NULL;
+  if (protocol != NULL)
+    stream = transport_new(Stream_Type, &stream_kind, self->loop, fd, NULL, protocol, NULL, NULL,
+                           self->server, true);
+  if (stream == NULL && type == NULL)
+    PyErr_Fetch(&type, &value, &traceback);
+  if (PyContext_Exit(self->context) < 0)
+    PyErr_Clear();
+  PyErr_Restore(type, value, traceback);
+  if (stream == NULL) {
+    close(fd);
+    int outcome = loop_report(self->loop, "Error on transport creation for incoming connection",
+                              "protocol", protocol, NULL, NULL);
+    Py_XDECREF(protocol);
+    return outcome;
+  }
+  Py_DECREF(protocol);
+  stream->peername = address_keep(address, length);
+  transport_keep_names(stream);
+#ifndef __linux__
+  set_nodelay(fd, stream->family); /* not inherited from the listening socket */
+#endif
+  int outcome = transport_start_soon(stream);
+  Py_DECREF(stream);
+  return outcome;
+}
+
+static int accept_one(int fd, struct sockaddr *address, socklen_t *length) {
+#ifdef __linux__
+  return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+  int connection = accept(fd, address, length);
+  if (connection >= 0 && (fcntl(connection, F_SETFD, FD_CLOEXEC) < 0 ||
+                          fcntl(connection, F_SETFL, O_NONBLOCK) < 0)) {
+    int error = errno;
+    close(connection);
+    errno = error;
+    return -1;
+  }
+  return connection;
+#endif
+}
+
+static void on_connection(Watch *watch, int events) {
+  Listener *self = (Listener *)watch->user;
+  Loop *loop = watch->loop;
+  if (events < 0) {
+    uv_failure(events);
+    if (loop_report(loop, "A listening socket was closed while it was served", "socket", self->sock,
+                    NULL, NULL) < 0)
+      loop->error = true;
+    listener_close(self);
+    return;
+  }
+  for (int i = 0; i <= self->backlog && self->watch != NULL; i++) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    int fd = accept_one(self->fd, (struct sockaddr *)&address, &length);
+    int outcome;
+    if (fd >= 0) {
+      outcome = accepted(self, fd, (struct sockaddr *)&address, length);
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED) {
+      return;
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      if (back_off(self) < 0)
+        loop->error = true;
+      return;
+    } else {
+      PyErr_SetFromErrno(PyExc_OSError);
+      outcome = loop_report(loop, "socket.accept() failed", "socket", self->sock, NULL, NULL);
+      if (outcome == 0)
+        return;
+    }
+    if (outcome < 0) {
+      loop->error = true;
+      return;
+    }
+  }
+}
+
+PyObject *loop_listen(Loop *self, PyObject *args) {
+  PyObject *sock, *factory, *server;
+  int backlog;
+  if (!PyArg_ParseTuple(args, "OiOO", &sock, &backlog, &factory, &server) ||
+      loop_check_open(self) < 0)
+    return NULL;
+  int fd = fd_of(sock);
+  if (fd < 0)
+    return NULL;
+  Listener *listener = PyObject_GC_New(Listener, &Listener_Type);
+  if (listener == NULL)
+    return NULL;
+  memset((char *)listener + sizeof(PyObject), 0, sizeof(*listener) - sizeof(PyObject));
+  listener->loop = (Loop *)Py_NewRef(self);
+  listener->fd = fd;
+  listener->backlog = backlog;
+  listener->context = PyContext_CopyCurrent();
+  PyObject_GC_Track(listener);
+  Watch *stale = watch_of(self, fd);
+  if (stale != NULL && watch_is_reader(stale))
+    reader_release((Reader *)stale);
+  if (listener->context == NULL || watch_open(&listener->watch, self, fd, on_connection,
+                                              (PyObject *)listener, false, sizeof(Watch)) < 0)
+    goto failed;
+  listener->sock = Py_NewRef(sock);
+  listener->factory = Py_NewRef(factory);
+  listener->server = Py_NewRef(server);
+  struct sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+    set_nodelay(fd, address.ss_family);
+  if (watch_set(listener->watch, UV_READABLE) < 0)
+    goto failed;
+  return (PyObject *)listener;
+
+failed:
+  Py_DECREF(listener);
+  return NULL;
+}
+
+static PyObject *Listener_close(Listener *self, PyObject *Py_UNUSED(ignored)) {
+  listener_close(self);
+  Py_RETURN_NONE;
+}
+
+static int Listener_traverse(Listener *self, visitproc visit, void *arg) {
+  Py_VISIT(self->loop);
+  Py_VISIT(self->sock);
+  Py_VISIT(self->factory);
+  Py_VISIT(self->server);
+  Py_VISIT(self->context);
+  return 0;
+}
+
+static int Listener_clear(Listener *self) {
+  if (self->watch != NULL)
+    watch_close(self->watch);
+  Py_CLEAR(self->retry);
+  Py_CLEAR(self->sock);
+  Py_CLEAR(self->factory);
+  Py_CLEAR(self->server);
+  Py_CLEAR(self->context);
+  Py_CLEAR(self->loop);
+  return 0;
+}
+
+static void Listener_dealloc(Listener *self) {
+  PyObject_GC_UnTrack(self);
+  Listener_clear(self);
+  PyObject_GC_Del(self);
+}
+
+static PyMethodDef listener_methods[] = {
+    {"close", (PyCFunction)Listener_close, METH_NOARGS, "Accept no more; the socket stays open."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject Listener_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "uvworks._core.Listener",
+    .tp_doc = "A listening socket whose connections are served.",
+    .tp_basicsize = sizeof(Listener),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)Listener_dealloc,
+    .tp_traverse = (traverseproc)Listener_traverse,
+    .tp_clear = (inquiry)Listener_clear,
+    .tp_methods = listener_methods,
+};
+
+int listeners_init(PyObject *module) { return PyModule_AddType(module, &Listener_Type); }
