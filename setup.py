@@ -6,6 +6,8 @@ Environment:
   UVWORKS_SANITIZE  sanitizers to build with, such as "address,undefined" (read in csrc/ffi_build.py)
   UVWORKS_WERROR    1: a compiler warning fails the build (read in csrc/ffi_build.py)
 
+libdeflate comes with the sources and is built into the module; zlib, brotli and zstd are the machine's.
+
 Rule: whatever the machine lacks is named in one sentence, with the Debian package that brings it.
 """
 
@@ -23,6 +25,14 @@ from setuptools.errors import PlatformError
 
 OLDEST_LIBUV = (1, 44)
 VENDORED_LIBUV = Path("vendor", "libuv")
+LIBDEFLATE = Path("vendor", "libdeflate")
+# What else is linked from the machine: a header that must be there, the names for pkg-config, the
+# flags without it, and the Debian package.
+SYSTEM_LIBRARIES = (
+    ("zlib.h", ("zlib",), ("-lz",), "zlib1g-dev"),
+    ("brotli/encode.h", ("libbrotlienc", "libbrotlidec"), ("-lbrotlienc", "-lbrotlidec"), "libbrotli-dev"),
+    ("zstd.h", ("libzstd",), ("-lzstd",), "libzstd-dev"),
+)
 
 
 def compiler() -> list[str]:
@@ -38,9 +48,9 @@ def check_toolchain() -> None:
 
 
 def pkg_config(*arguments: str) -> list[str]:
-    """What pkg-config says about libuv; nothing when either is missing, as plain -luv may still work."""
+    """What pkg-config says; nothing when it or the library is unknown, as a plain -l may still work."""
     try:
-        answer = subprocess.run(["pkg-config", *arguments, "libuv"], capture_output=True, text=True, check=True)
+        answer = subprocess.run(["pkg-config", *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
     return shlex.split(answer.stdout)
@@ -48,7 +58,7 @@ def pkg_config(*arguments: str) -> list[str]:
 
 def system_libuv(ext: Extension) -> None:
     """Link the machine's shared libuv (libuv.pc; Debian's libuv-static.pc names an archive that is not PIC)."""
-    flags = pkg_config("--cflags")
+    flags = pkg_config("--cflags", "libuv")
     probe = subprocess.run(
         [*compiler(), *flags, "-E", "-P", "-x", "c", "-"],
         input="#include <uv/version.h>\nUV_VERSION_MAJOR UV_VERSION_MINOR\n",
@@ -63,7 +73,22 @@ def system_libuv(ext: Extension) -> None:
         found, needed = (".".join(map(str, each)) for each in (version, OLDEST_LIBUV))
         raise PlatformError(f"libuv {found} is too old, uvworks needs {needed} or newer: {advice}")
     ext.extra_compile_args += flags
-    ext.extra_link_args += pkg_config("--libs") or ["-luv"]
+    ext.extra_link_args += pkg_config("--libs", "libuv") or ["-luv"]
+
+
+def system_library(ext: Extension, header: str, names: tuple[str, ...], fallback: tuple[str, ...], package: str) -> None:
+    """Link one of SYSTEM_LIBRARIES."""
+    flags = pkg_config("--cflags", *names)
+    probe = subprocess.run(
+        [*compiler(), *flags, "-E", "-o", os.devnull, "-x", "c", "-"],
+        input=f"#include <{header}>\n",
+        capture_output=True,
+        text=True,
+    )
+    if probe.returncode != 0:
+        raise PlatformError(f"<{header}> was not found: install it (Debian: apt-get install {package})")
+    ext.extra_compile_args += flags
+    ext.extra_link_args += pkg_config("--libs", *names) or fallback
 
 
 def vendored_libuv(ext: Extension, build: Path) -> None:
@@ -104,6 +129,20 @@ class BuildExt(build_ext):
             raise PlatformError("vendor/libuv holds no sources: run git submodule update --init vendor/libuv")
         else:
             vendored_libuv(ext, Path(self.build_temp, "libuv"))
+        for library in SYSTEM_LIBRARIES:
+            system_library(ext, *library)
+        ext.include_dirs.append(str(LIBDEFLATE))
+
+    def build_extension(self, ext: Extension) -> None:
+        """Builds vendor/libdeflate into the module: nothing but C files, and not to be held to our warnings."""
+        sources = sorted(str(path) for pattern in ("lib/*.c", "lib/*/*.c") for path in LIBDEFLATE.glob(pattern))
+        flags = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-w"]
+        if sanitizers := os.environ.get("UVWORKS_SANITIZE"):
+            flags += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g"]
+        ext.extra_objects += self.compiler.compile(
+            sources, output_dir=self.build_temp, include_dirs=[str(LIBDEFLATE)], extra_postargs=flags
+        )
+        super().build_extension(ext)
 
 
 setup(cffi_modules=["csrc/ffi_build.py:ffibuilder"], cmdclass={"build_ext": BuildExt})

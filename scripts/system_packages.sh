@@ -19,6 +19,9 @@ can_compile() { # HEADER [FLAG...]
 
 can_compile stdlib.h || packages+=(gcc libc6-dev)
 can_compile uv.h || packages+=(libuv1-dev)
+can_compile zlib.h || packages+=(zlib1g-dev)
+can_compile brotli/encode.h || packages+=(libbrotli-dev)
+can_compile zstd.h || packages+=(libzstd-dev)
 [ ! -f vendor/libuv/CMakeLists.txt ] || command -v cmake >/dev/null || packages+=(cmake)
 command -v pkg-config >/dev/null || packages+=(pkg-config)
 

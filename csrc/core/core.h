@@ -26,6 +26,7 @@ struct Port {
   Job *pending;
   PyObject *shared;    /* dict: key -> the job that runs for all who ask for the same */
   int luck;            /* of waiting for more within a turn */
+  uint64_t busy_now;   /* time spent since the last turn on jobs done at once */
   Port *next, *prev;   /* all ports */
   bool closed;
   PyObject *weakrefs;
@@ -39,6 +40,7 @@ struct Job {
   Job *next, *prev; /* in port->pending */
   uvw_job *job;    /* NULL when the engine's job has ended */
   PyObject *(*shape)(Job *self, uvw_job *job); /* the result, or an exception */
+  int (*grant)(Job *self, uvw_job *job); /* gives the memory that the job asks for */
   bool abandoned;  /* nobody waits: the engine's job was told to stop */
   PyObject *parked; /* while waiting for a descriptor: undoes that */
   /* As a future of the loop: */
@@ -114,6 +116,13 @@ int share_finish(Job *lead, uvw_job *job);
 int results_init(void);
 PyObject *shape_fs(Job *self, uvw_job *job);
 int take_page(Job *self, uvw_fs *fs);
+
+/* zlib.c */
+PyObject *core_zlib(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_zlib_stream(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_zlib_write(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_zlib_setup(PyObject *module, PyObject *function);
+PyObject *core_crc32(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* fs.c, dns.c, calls.c */
 int dns_init(void);

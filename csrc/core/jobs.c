@@ -299,6 +299,8 @@ static int resubmit(Job *self, uvw_job *job) {
 }
 
 static int give_memory(Job *self, uvw_fs *fs) {
+  if (self->grant != NULL)
+    return self->grant(self, &fs->job);
   if (fs->want > PY_SSIZE_T_MAX - 64) {
     PyErr_NoMemory();
     return -1;

@@ -166,6 +166,7 @@ int port_dispatch(Port *self) {
     return 0;
   Py_INCREF(self);
   empty_graveyard();
+  self->busy_now = 0;
   const Pace *pace = uvw_owner_lag(self->owner) > CONTENDED ? &contended : &normal;
   uint64_t end = uv_hrtime() + pace->turn;
   uvw_job *list = uvw_owner_take(self->owner, 0);

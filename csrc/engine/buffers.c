@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 /* Each class leaves room for a power-of-two file and one byte more, so that
- * one read() both fills and sees the end. */
-static const size_t class_size[] = {4096, 16384 + 64, 65536 + 64, 131072 + 64};
+ * one read() both fills and sees the end; the last one for what a megabyte
+ * may become when it is compressed. */
+static const size_t class_size[] = {4096, 16384 + 64, 65536 + 64, 131072 + 64, 1048576 + 4096};
 enum { CLASSES = sizeof(class_size) / sizeof(class_size[0]) };
 #define KEPT_BYTES ((size_t)16 << 20)
 

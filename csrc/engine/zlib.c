@@ -1,0 +1,318 @@
+/* zlib jobs: how one is made, run in pieces, and freed.
+ *
+ * A whole input goes to libdeflate if that will take it (zlib_fast.c), else
+ * through a codec, piece by piece; between two pieces a job may be stopped or
+ * give way. A result of some size is copied to where the submitter wants it by
+ * the worker, when it is complete, so memory is taken for finished results and
+ * not for jobs that wait. */
+#include "zlib_jobs.h"
+
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In bytes: one step's input and output, what the submitter's thread copies
+ * itself, and what the codecs of all unfinished jobs may hold before new jobs
+ * have to wait for the end of those that have begun. */
+#define STEP_IN ((size_t)64 << 10)
+#define STEP_OUT ((size_t)256 << 10)
+#define OWN_BUFFER ((size_t)128 << 10)
+#define COPY_STEP ((size_t)4 << 20)
+#define HOLDING_MOST ((size_t)64 << 20)
+
+static atomic_size_t holding;
+
+struct uvw_zlib_stream {
+  atomic_uint references;
+  uvw_zlib_config config;
+  uvw__codec *codec; /* opened by the first job */
+};
+
+/* Streams ----------------------------------------------------------------- */
+
+uvw_zlib_stream *uvw_zlib_stream_new(const uvw_zlib_config *config) {
+  size_t params = 2 * config->param_count * sizeof(*config->params);
+  uvw_zlib_stream *stream = malloc(sizeof(*stream) + params + config->dictionary_size);
+  if (stream == NULL)
+    return NULL;
+  char *at = (char *)(stream + 1);
+  stream->config = *config;
+  stream->codec = NULL;
+  atomic_init(&stream->references, 1);
+  if (params > 0)
+    stream->config.params = memcpy(at, config->params, params);
+  if (config->dictionary != NULL)
+    stream->config.dictionary = memcpy(at + params, config->dictionary, config->dictionary_size);
+  return stream;
+}
+
+uvw_zlib_stream *uvw_zlib_stream_ref(uvw_zlib_stream *stream) {
+  if (stream != NULL)
+    atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+  return stream;
+}
+
+void uvw_zlib_stream_unref(uvw_zlib_stream *stream) {
+  if (stream == NULL ||
+      atomic_fetch_sub_explicit(&stream->references, 1, memory_order_acq_rel) != 1)
+    return;
+  uvw__codec_close(stream->codec);
+  free(stream);
+}
+
+/* A step ------------------------------------------------------------------ */
+
+const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,
+                           size_t *copy_size) {
+  *copy = NULL;
+  *copy_size = size;
+  if (!changeable || size == 0)
+    return data;
+  *copy = uvw_buffer_get(copy_size);
+  return *copy != NULL ? memcpy(*copy, data, size) : NULL;
+}
+
+static int end(uvw_zlib *z, int error) {
+  z->job.error = error;
+  return UVW_DONE;
+}
+
+static int fail(uvw_zlib *z, int trouble, int number, const char *code, const char *message) {
+  z->failure = (uvw_zlib_failure){trouble, number, code, message};
+  return end(z, UVW_EFAILED);
+}
+
+static int fail_as_codec(uvw_zlib *z) {
+  z->failure = z->codec->failure;
+  return end(z, UVW_EFAILED);
+}
+
+static void drop_codec(uvw_zlib *z) {
+  if (z->stream == NULL)
+    uvw__codec_close(z->codec);
+  z->codec = NULL;
+  atomic_fetch_sub_explicit(&holding, z->holding, memory_order_relaxed);
+  z->holding = 0;
+}
+
+/* Between two pieces. Who gives way lets another job begin, so it does not
+ * while there are many. */
+static int interlude(uvw_zlib *z) {
+  if (uvw_stopping(&z->job))
+    return end(z, ECANCELED);
+  bool many = atomic_load_explicit(&holding, memory_order_relaxed) > HOLDING_MOST;
+  return !many && uvw_should_yield(&z->job) ? UVW_AGAIN : UVW__GO_ON;
+}
+
+static bool grow(uvw_zlib *z) {
+  size_t capacity = z->capacity < 2048 ? 4096 : 2 * z->capacity;
+  if (z->capacity == 0 && z->size > STEP_IN / 2)
+    capacity = OWN_BUFFER;
+  uint8_t *buffer = uvw_buffer_get(&capacity);
+  if (buffer == NULL)
+    return false;
+  if (z->length > 0)
+    memcpy(buffer, z->buffer, z->length);
+  uvw_buffer_put(z->buffer, z->capacity);
+  z->buffer = buffer;
+  z->capacity = capacity;
+  return true;
+}
+
+/* The result, or so much of it as the submitter wanted at once. */
+static int give(uvw_zlib *z) {
+  drop_codec(z);
+  if (z->length > z->limit)
+    return fail(z, UVW_ZLIB_TOO_LARGE, 0, "ERR_BUFFER_TOO_LARGE", NULL);
+  if (z->length <= OWN_BUFFER)
+    return end(z, 0);
+  z->job.ask = UVW_ASK_MEMORY;
+  return UVW_ASK;
+}
+
+static int copy_out(uvw_zlib *z) {
+  while (z->copied < z->length) {
+    size_t n = z->length - z->copied < COPY_STEP ? z->length - z->copied : COPY_STEP;
+    memcpy(z->target + z->copied, z->buffer + z->copied, n);
+    z->copied += n;
+    if (uvw_stopping(&z->job))
+      return end(z, ECANCELED);
+  }
+  return end(z, 0);
+}
+
+static bool open_codec(uvw_zlib *z) {
+  if (z->stream != NULL && z->stream->codec != NULL) {
+    z->codec = z->stream->codec;
+    return true;
+  }
+  const uvw_zlib_config *config = z->stream != NULL ? &z->stream->config : &z->config;
+  z->codec = uvw__codec_open(config, &z->failure);
+  if (z->codec == NULL)
+    return false;
+  if (z->stream != NULL) {
+    z->stream->codec = z->codec;
+  } else {
+    z->holding = uvw__codec_weight(config);
+    atomic_fetch_add_explicit(&holding, z->holding, memory_order_relaxed);
+  }
+  return true;
+}
+
+/* Whether the codec, having been given all there is, has done what it was
+ * asked for. */
+static bool complete(const uvw_zlib *z) {
+  const uvw__codec *codec = z->codec;
+  if (codec->ended && !codec->ops->encodes)
+    return true;
+  if (z->offset < z->size || codec->pending)
+    return false;
+  return codec->ended || !codec->ops->encodes || z->flush != codec->ops->finish;
+}
+
+static int pass_on(uvw_zlib *z) {
+  uvw__codec *codec = z->codec;
+  for (;;) {
+    if (z->length == z->capacity && !grow(z))
+      return end(z, ENOMEM);
+    size_t left = z->size - z->offset;
+    size_t piece = left < STEP_IN ? left : STEP_IN;
+    size_t room = z->capacity - z->length;
+    if (room > STEP_OUT)
+      room = STEP_OUT;
+    void *copy;
+    size_t copy_size;
+    const uint8_t *data =
+        uvw__steady(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
+    if (data == NULL && piece > 0)
+      return end(z, ENOMEM);
+    uvw__io io = {data, piece, z->buffer + z->length, room};
+    int trouble = codec->ops->step(codec, &io, piece == left ? z->flush : 0);
+    uvw_buffer_put(copy, copy_size);
+    if (trouble != UVW_ZLIB_FINE)
+      return fail_as_codec(z);
+    bool stuck = io.in_left == piece && io.out_left == room && !codec->pending;
+    z->offset += piece - io.in_left;
+    z->length += room - io.out_left;
+    if (z->length > z->limit)
+      return give(z);
+    if (complete(z)) {
+      z->ended = codec->ended;
+      if (!codec->ended && !codec->ops->encodes && z->flush == codec->ops->finish)
+        break;
+      return give(z);
+    }
+    if (z->length >= z->enough)
+      return give(z);
+    if (stuck)
+      break;
+    int next = interlude(z);
+    if (next != UVW__GO_ON)
+      return next;
+  }
+  return fail(z, UVW_ZLIB_TRUNCATED, -5, "Z_BUF_ERROR", "unexpected end of file");
+}
+
+static int change_params(uvw_zlib *z) {
+  uvw__codec *codec = z->codec;
+  do {
+    if (z->capacity - z->length < STEP_IN && !grow(z))
+      return end(z, ENOMEM);
+    uvw__io io = {NULL, 0, z->buffer + z->length, z->capacity - z->length};
+    if (codec->ops->params(codec, &io, z->config.level, z->config.strategy) != UVW_ZLIB_FINE)
+      return fail_as_codec(z);
+    z->length = z->capacity - io.out_left;
+  } while (codec->pending);
+  return give(z);
+}
+
+static int reset(uvw_zlib *z) {
+  uvw__codec *codec = z->codec;
+  codec->ended = codec->pending = false;
+  if (codec->ops->reset(codec) != UVW_ZLIB_FINE)
+    return fail_as_codec(z);
+  return end(z, 0);
+}
+
+static bool deflates(int format) {
+  return uvw__codec_ops_of(format) == &uvw__deflate_ops;
+}
+
+static bool inflates(int format) {
+  return uvw__codec_ops_of(format) == &uvw__inflate_ops;
+}
+
+static bool try_whole(uvw_zlib *z, uint64_t most) {
+  return deflates(z->config.format)   ? uvw__fast_encode(z)
+         : inflates(z->config.format) ? uvw__fast_decode(z, most)
+                                      : false;
+}
+
+/* A job ------------------------------------------------------------------- */
+
+static int step(uvw_zlib *z) {
+  if (uvw_stopping(&z->job))
+    return end(z, ECANCELED);
+  if (z->target != NULL)
+    return copy_out(z);
+  if (z->stream == NULL && !z->tried) {
+    z->tried = true;
+    if (try_whole(z, UINT64_MAX))
+      return give(z);
+  }
+  if (z->codec == NULL && !open_codec(z))
+    return end(z, UVW_EFAILED);
+  switch (z->action) {
+  case UVW_ZLIB_PARAMS:
+    return change_params(z);
+  case UVW_ZLIB_RESET:
+    return reset(z);
+  default:
+    return pass_on(z);
+  }
+}
+
+static int run(uvw_job *job) {
+  uvw_zlib *z = (uvw_zlib *)job;
+  int result = step(z);
+  if (result == UVW_DONE)
+    drop_codec(z);
+  return result;
+}
+
+static void destroy(uvw_job *job) {
+  uvw_zlib *z = (uvw_zlib *)job;
+  drop_codec(z);
+  uvw_zlib_stream_unref(z->stream);
+  uvw_buffer_put(z->buffer, z->capacity);
+  free(z);
+}
+
+static const uvw_kind zlib_kind = {"zlib", run, destroy, NULL, NULL};
+
+uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token) {
+  uvw_zlib *z = malloc(sizeof(*z));
+  if (z == NULL)
+    return NULL;
+  memset(z, 0, sizeof(*z));
+  uvw_job_init(&z->job, &zlib_kind, UVW_LANE_CPU, owner, token);
+  z->config = args->config;
+  z->stream = uvw_zlib_stream_ref(args->stream);
+  z->action = args->action;
+  z->data = args->data;
+  z->size = args->size;
+  z->changeable = args->changeable;
+  z->flush = args->flush;
+  z->limit = args->limit;
+  z->enough = args->enough;
+  return z;
+}
+
+bool uvw_zlib_try_now(uvw_zlib *z) {
+  if (!try_whole(z, OWN_BUFFER))
+    return false;
+  give(z);
+  return true;
+}

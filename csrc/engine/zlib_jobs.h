@@ -1,0 +1,158 @@
+/* zlib jobs as csrc/core and the engine's own files see them: one-shot
+ * compression and decompression, and streams that keep their state between
+ * jobs. (Not zlib.h, which is zlib's own.)
+ *
+ * A job borrows its input, its dictionary and its parameters from the
+ * submitter until it has come back. Codec state is made on the worker when the
+ * job first runs, so jobs that wait hold none. */
+#ifndef UVW_ZLIB_JOBS_H
+#define UVW_ZLIB_JOBS_H
+
+#include "engine.h"
+
+/* Node's numbers. */
+enum uvw_zlib_format {
+  UVW_ZLIB_DEFLATE = 1,
+  UVW_ZLIB_INFLATE,
+  UVW_ZLIB_GZIP,
+  UVW_ZLIB_GUNZIP,
+  UVW_ZLIB_DEFLATE_RAW,
+  UVW_ZLIB_INFLATE_RAW,
+  UVW_ZLIB_UNZIP,
+  UVW_ZLIB_BROTLI_DECODE,
+  UVW_ZLIB_BROTLI_ENCODE,
+  UVW_ZLIB_ZSTD_COMPRESS,
+  UVW_ZLIB_ZSTD_DECOMPRESS
+};
+
+/* What went wrong, when job.error is UVW_EFAILED. The strings are static. */
+enum uvw_zlib_trouble {
+  UVW_ZLIB_FINE,
+  UVW_ZLIB_CORRUPT,   /* the input is not what it should be */
+  UVW_ZLIB_TRUNCATED, /* it ends too early */
+  UVW_ZLIB_TOO_LARGE, /* the output would exceed its limit */
+  UVW_ZLIB_NO_MEMORY,
+  UVW_ZLIB_MISUSED /* parameters that the codec refuses */
+};
+
+typedef struct {
+  int trouble;
+  int number;       /* the codec's own, 0 if it has none */
+  const char *code; /* its name, such as "Z_DATA_ERROR" */
+  const char *message;
+} uvw_zlib_failure;
+
+typedef struct {
+  int format;
+  int level, window_bits, mem_level, strategy; /* of zlib */
+  const void *dictionary;
+  size_t dictionary_size;
+  const uint32_t *params; /* brotli, zstd: pairs of key and value */
+  size_t param_count;     /* of pairs */
+  uint64_t total;         /* zstd: bytes that will come in all, or UINT64_MAX */
+} uvw_zlib_config;
+
+/* A codec that lives longer than a job. It is counted, and used by one job at
+ * a time: the submitter sees to that. */
+typedef struct uvw_zlib_stream uvw_zlib_stream;
+
+uvw_zlib_stream *uvw_zlib_stream_new(const uvw_zlib_config *config); /* copies what it points to */
+uvw_zlib_stream *uvw_zlib_stream_ref(uvw_zlib_stream *stream);
+void uvw_zlib_stream_unref(uvw_zlib_stream *stream);
+
+/* What a job on a stream does beside passing data on. */
+enum uvw_zlib_action { UVW_ZLIB_WRITE, UVW_ZLIB_PARAMS, UVW_ZLIB_RESET };
+
+typedef struct {
+  uvw_zlib_config config;  /* of a one-shot job; for PARAMS the level and the strategy */
+  uvw_zlib_stream *stream; /* or NULL */
+  int action;              /* with a stream */
+  const void *data;
+  size_t size;
+  bool changeable; /* the data may change while the job runs */
+  int flush;       /* the codec's own number for the operation at the end of the data */
+  uint64_t limit;  /* of bytes put out; one more is an error */
+  uint64_t enough; /* with a stream: stop when so much has been put out */
+} uvw_zlib_args;
+
+typedef struct uvw__codec uvw__codec;
+
+typedef struct uvw_zlib {
+  uvw_job job;
+  uvw_zlib_config config;
+  uvw_zlib_stream *stream;
+  int action, flush;
+  bool changeable, tried;
+  const uint8_t *data;
+  size_t size, offset; /* offset: so much of the data has been used */
+  uint64_t limit, enough;
+  uvw__codec *codec; /* the stream's or our own */
+  size_t holding;    /* our share of what all unfinished jobs hold */
+  uint8_t *buffer;
+  size_t capacity, length;
+  /* A large result: UVW_ASK_MEMORY for `length` bytes, to be given here. */
+  uint8_t *target;
+  size_t copied;
+  bool ended; /* the compressed data has come to its end */
+  uvw_zlib_failure failure;
+} uvw_zlib;
+
+uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token);
+/* For small inputs, on the calling thread: true when the job has ended, and
+ * need not be submitted. */
+bool uvw_zlib_try_now(uvw_zlib *z);
+
+uint32_t uvw_zlib_crc32(uint32_t value, const void *data, size_t size);
+
+/* Inside the engine ------------------------------------------------------- */
+
+typedef struct {
+  const uint8_t *in;
+  size_t in_left;
+  uint8_t *out;
+  size_t out_left;
+} uvw__io;
+
+typedef struct {
+  size_t size; /* of the struct that begins with uvw__codec */
+  bool encodes;
+  int finish; /* the operation that ends the data */
+  /* All these return a trouble. */
+  int (*open)(uvw__codec *codec);
+  /* Goes on as far as input and room allow. */
+  int (*step)(uvw__codec *codec, uvw__io *io, int flush);
+  int (*params)(uvw__codec *codec, uvw__io *io, int level, int strategy);
+  int (*reset)(uvw__codec *codec);
+  void (*close)(uvw__codec *codec);
+} uvw__codec_ops;
+
+struct uvw__codec {
+  const uvw__codec_ops *ops;
+  const uvw_zlib_config *config; /* outlives the codec */
+  bool ended;                    /* at the end of the compressed data */
+  bool pending;                  /* it has more output than there was room for */
+  uvw_zlib_failure failure;
+};
+
+extern const uvw__codec_ops uvw__deflate_ops, uvw__inflate_ops;
+extern const uvw__codec_ops uvw__brotli_encode_ops, uvw__brotli_decode_ops;
+extern const uvw__codec_ops uvw__zstd_encode_ops, uvw__zstd_decode_ops;
+
+/* zlib_codec.c */
+const uvw__codec_ops *uvw__codec_ops_of(int format);
+uvw__codec *uvw__codec_open(const uvw_zlib_config *config, uvw_zlib_failure *failure);
+void uvw__codec_close(uvw__codec *codec);
+int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code,
+                    const char *message);
+size_t uvw__codec_weight(const uvw_zlib_config *config);
+
+/* zlib_fast.c: whole pieces by libdeflate. False: not for it, or not to its
+ * liking; then the codec says what is what. */
+bool uvw__fast_encode(uvw_zlib *z);
+bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
+
+/* zlib.c: a private copy, in a buffer of ours, of data that may change. */
+const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,
+                           size_t *copy_size);
+
+#endif

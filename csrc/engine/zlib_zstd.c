@@ -1,0 +1,184 @@
+/* The codecs of Zstandard (RFC 8878). Frames may follow each other; what does
+ * not look like another frame is ignored, like what follows the data in the
+ * other formats.
+ *
+ * A state costs more to make than a small input to compress, so each thread
+ * keeps one of each kind, unless it has grown large. */
+#include "zlib_jobs.h"
+
+#include <pthread.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#define KEPT_BYTES ((size_t)4 << 20)
+
+typedef struct {
+  uvw__codec base;
+  ZSTD_CCtx *encoder;
+  ZSTD_DCtx *decoder;
+} zstd_codec;
+
+static pthread_key_t encoder_key, decoder_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool keeping;
+
+static void free_encoder(void *state) { ZSTD_freeCCtx(state); }
+static void free_decoder(void *state) { ZSTD_freeDCtx(state); }
+
+static void make_keys(void) {
+  keeping = pthread_key_create(&encoder_key, free_encoder) == 0 &&
+            pthread_key_create(&decoder_key, free_decoder) == 0;
+}
+
+static void *take_kept(const pthread_key_t *key) {
+  pthread_once(&once, make_keys);
+  void *state = keeping ? pthread_getspecific(*key) : NULL;
+  if (state != NULL && pthread_setspecific(*key, NULL) != 0)
+    return NULL;
+  return state;
+}
+
+static bool keep(const pthread_key_t *key, void *state, size_t size) {
+  return keeping && size <= KEPT_BYTES && pthread_getspecific(*key) == NULL &&
+         pthread_setspecific(*key, state) == 0;
+}
+
+static int fail(uvw__codec *codec, size_t result) {
+  ZSTD_ErrorCode error = ZSTD_getErrorCode(result);
+  int trouble = error == ZSTD_error_memory_allocation       ? UVW_ZLIB_NO_MEMORY
+                : error == ZSTD_error_parameter_unsupported ? UVW_ZLIB_MISUSED
+                : error == ZSTD_error_parameter_outOfBound  ? UVW_ZLIB_MISUSED
+                : error == ZSTD_error_stage_wrong           ? UVW_ZLIB_MISUSED
+                                                            : UVW_ZLIB_CORRUPT;
+  return uvw__codec_fail(codec, trouble, (int)error, "ERR_ZSTD", ZSTD_getErrorName(result));
+}
+
+static int fail_to_open(uvw__codec *codec) {
+  return uvw__codec_fail(codec, UVW_ZLIB_NO_MEMORY, 0, "ERR_ZLIB_INITIALIZATION_FAILED",
+                         "Initialization failed");
+}
+
+static int no_params(uvw__codec *codec, uvw__io *io, int level, int strategy) {
+  (void)codec, (void)io, (void)level, (void)strategy;
+  return UVW_ZLIB_FINE;
+}
+
+/* Encoder ----------------------------------------------------------------- */
+
+static int encoder_open(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  const uvw_zlib_config *config = codec->config;
+  c->encoder = take_kept(&encoder_key);
+  if (c->encoder == NULL && (c->encoder = ZSTD_createCCtx()) == NULL)
+    return fail_to_open(codec);
+  size_t r = 0;
+  for (size_t i = 0; i < config->param_count && !ZSTD_isError(r); i++)
+    r = ZSTD_CCtx_setParameter(c->encoder, (ZSTD_cParameter)config->params[2 * i],
+                               (int)config->params[2 * i + 1]);
+  if (!ZSTD_isError(r) && config->total != UINT64_MAX)
+    r = ZSTD_CCtx_setPledgedSrcSize(c->encoder, config->total);
+  if (!ZSTD_isError(r) && config->dictionary != NULL)
+    r = ZSTD_CCtx_loadDictionary(c->encoder, config->dictionary, config->dictionary_size);
+  return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
+}
+
+static int encoder_step(uvw__codec *codec, uvw__io *io, int flush) {
+  zstd_codec *c = (zstd_codec *)codec;
+  if (codec->ended)
+    return UVW_ZLIB_FINE;
+  ZSTD_inBuffer in = {io->in, io->in_left, 0};
+  ZSTD_outBuffer out = {io->out, io->out_left, 0};
+  size_t r = ZSTD_compressStream2(c->encoder, &out, &in, (ZSTD_EndDirective)flush);
+  io->in += in.pos;
+  io->in_left -= in.pos;
+  io->out += out.pos;
+  io->out_left -= out.pos;
+  if (ZSTD_isError(r))
+    return fail(codec, r);
+  codec->ended = flush == ZSTD_e_end && r == 0;
+  codec->pending = flush != ZSTD_e_continue ? r > 0 : io->out_left == 0;
+  return UVW_ZLIB_FINE;
+}
+
+static void encoder_close(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  if (c->encoder == NULL)
+    return;
+  ZSTD_CCtx_reset(c->encoder, ZSTD_reset_session_and_parameters);
+  if (!keep(&encoder_key, c->encoder, ZSTD_sizeof_CCtx(c->encoder)))
+    ZSTD_freeCCtx(c->encoder);
+  c->encoder = NULL;
+}
+
+static int encoder_reset(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  size_t r = ZSTD_CCtx_reset(c->encoder, ZSTD_reset_session_only);
+  return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
+}
+
+const uvw__codec_ops uvw__zstd_encode_ops = {
+    sizeof(zstd_codec), true,      ZSTD_e_end,    encoder_open,
+    encoder_step,       no_params, encoder_reset, encoder_close};
+
+/* Decoder ----------------------------------------------------------------- */
+
+static int decoder_open(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  const uvw_zlib_config *config = codec->config;
+  c->decoder = take_kept(&decoder_key);
+  if (c->decoder == NULL && (c->decoder = ZSTD_createDCtx()) == NULL)
+    return fail_to_open(codec);
+  size_t r = 0;
+  for (size_t i = 0; i < config->param_count && !ZSTD_isError(r); i++)
+    r = ZSTD_DCtx_setParameter(c->decoder, (ZSTD_dParameter)config->params[2 * i],
+                               (int)config->params[2 * i + 1]);
+  if (!ZSTD_isError(r) && config->dictionary != NULL)
+    r = ZSTD_DCtx_loadDictionary(c->decoder, config->dictionary, config->dictionary_size);
+  return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
+}
+
+/* The magic number of a frame, or of one to be skipped, begins so. */
+static bool begins_frame(uint8_t byte) { return byte == 0x28 || (byte & 0xf0) == 0x50; }
+
+static int decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
+  zstd_codec *c = (zstd_codec *)codec;
+  (void)flush;
+  for (;;) {
+    if (codec->ended && (io->in_left == 0 || !begins_frame(io->in[0])))
+      return UVW_ZLIB_FINE;
+    codec->ended = false;
+    ZSTD_inBuffer in = {io->in, io->in_left, 0};
+    ZSTD_outBuffer out = {io->out, io->out_left, 0};
+    size_t r = ZSTD_decompressStream(c->decoder, &out, &in);
+    io->in += in.pos;
+    io->in_left -= in.pos;
+    io->out += out.pos;
+    io->out_left -= out.pos;
+    if (ZSTD_isError(r))
+      return fail(codec, r);
+    codec->ended = r == 0;
+    codec->pending = r != 0 && io->out_left == 0;
+    if (r != 0)
+      return UVW_ZLIB_FINE;
+  }
+}
+
+static void decoder_close(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  if (c->decoder == NULL)
+    return;
+  ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_and_parameters);
+  if (!keep(&decoder_key, c->decoder, ZSTD_sizeof_DCtx(c->decoder)))
+    ZSTD_freeDCtx(c->decoder);
+  c->decoder = NULL;
+}
+
+static int decoder_reset(uvw__codec *codec) {
+  zstd_codec *c = (zstd_codec *)codec;
+  size_t r = ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_only);
+  return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
+}
+
+const uvw__codec_ops uvw__zstd_decode_ops = {
+    sizeof(zstd_codec), false,     ZSTD_e_end,    decoder_open,
+    decoder_step,       no_params, decoder_reset, decoder_close};
