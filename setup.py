@@ -76,7 +76,9 @@ def system_libuv(ext: Extension) -> None:
     ext.extra_link_args += pkg_config("--libs", "libuv") or ["-luv"]
 
 
-def system_library(ext: Extension, header: str, names: tuple[str, ...], fallback: tuple[str, ...], package: str) -> None:
+def system_library(
+    ext: Extension, header: str, names: tuple[str, ...], fallback: tuple[str, ...], package: str
+) -> None:
     """Link one of SYSTEM_LIBRARIES."""
     flags = pkg_config("--cflags", *names)
     probe = subprocess.run(

@@ -51,7 +51,7 @@ static PyMethodDef methods[] = {
     {"zlib", (PyCFunction)(void (*)(void))core_zlib, METH_FASTCALL,
      "zlib(format, data, options, flush, limit, now_most, info) -> Job or the result"},
     {"zlib_stream", (PyCFunction)(void (*)(void))core_zlib_stream, METH_FASTCALL,
-     "zlib_stream(format, options) -> a codec that lives longer than a job"},
+     "zlib_stream(format, options, total) -> a codec that lives longer than a job"},
     {"zlib_write", (PyCFunction)(void (*)(void))core_zlib_write, METH_FASTCALL,
      "zlib_write(stream, action, data, flush, limit, enough, level, strategy) -> Job"},
     {"zlib_setup", core_zlib_setup, METH_O, "Give the function that makes zlib errors."},

@@ -12,7 +12,7 @@ static const char capsule_name[] = "uvworks._core.zlib_stream";
 
 /* How long the loop's thread may compress by itself, in nanoseconds, before
  * it has to go on with its loop. */
-#define NOW_MOST 200000u
+#define NOW_MOST 100000u
 
 /* Results ----------------------------------------------------------------- */
 
@@ -215,14 +215,14 @@ static void free_stream(PyObject *capsule) {
   uvw_zlib_stream_unref(PyCapsule_GetPointer(capsule, capsule_name));
 }
 
-/* zlib_stream(format, options) */
+/* zlib_stream(format, options, total) */
 PyObject *core_zlib_stream(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
   uvw_zlib_config config = {0};
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "zlib_stream() takes two arguments");
+  if (nargs != 3) {
+    PyErr_SetString(PyExc_TypeError, "zlib_stream() takes three arguments");
     return NULL;
   }
-  if (as_config(args[0], args[1], &config) < 0)
+  if (as_config(args[0], args[1], &config) < 0 || as_limit(args[2], &config.total) < 0)
     return NULL;
   uvw_zlib_stream *stream = uvw_zlib_stream_new(&config);
   if (stream == NULL)

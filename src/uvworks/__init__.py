@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import dns, errors, fs, pool, uv
+from . import dns, errors, fs, pool, uv, zlib
 from .errors import PoolSaturated
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "pool",
     "run",
     "uv",
+    "zlib",
 ]
 
 # Programs that only use files shall not pay for the loop.

@@ -77,6 +77,32 @@ def setup(
     cancelled_error: type[BaseException],
     invalid_state: type[Exception],
 ) -> None: ...
+def zlib(
+    format: int,
+    data: Any,
+    options: tuple[int, int, int, int, bytes | None, bytes | None],
+    flush: int,
+    limit: int | None,
+    now_most: int,
+    info: bool,
+    /,
+) -> Any: ...
+def zlib_stream(
+    format: int, options: tuple[int, int, int, int, bytes | None, bytes | None], total: int | None, /
+) -> object: ...
+def zlib_write(
+    stream: object,
+    action: int,
+    data: Any,
+    flush: int,
+    limit: int | None,
+    enough: int | None,
+    level: int,
+    strategy: int,
+    /,
+) -> Job: ...
+def zlib_setup(make_error: Callable[[int, int, str | None, str | None], BaseException], /) -> None: ...
+def crc32(data: Any, value: int, /) -> int: ...
 def start(size: int, /) -> None: ...
 def fs(*args: Any) -> Job: ...
 def getaddrinfo(

@@ -1,0 +1,50 @@
+"""Compression on libuv's worker pool, from any asyncio loop: deflate, gzip, brotli and zstd.
+
+Names and options are Node's, in snake_case. The work is done in C without the GIL, as jobs on the lane ``cpu``; inputs
+are bytes-like objects and are not copied. What is wrong with compressed data is a ``zlib.error`` (see Error); a wrong
+option is a TypeError or a ValueError before anything is submitted.
+
+Decompression stops with OutputTooLarge at MAX_OUTPUT_LENGTH bytes unless told otherwise by `max_output_length`.
+"""
+
+from . import constants
+from ._errors import DataError, Error, OptionError, OutputTooLarge, TruncatedError
+from ._options import MAX_OUTPUT_LENGTH
+from ._whole import (
+    Info,
+    brotli_compress,
+    brotli_decompress,
+    crc32,
+    deflate,
+    deflate_raw,
+    gunzip,
+    gzip,
+    inflate,
+    inflate_raw,
+    unzip,
+    zstd_compress,
+    zstd_decompress,
+)
+
+__all__ = [
+    "MAX_OUTPUT_LENGTH",
+    "DataError",
+    "Error",
+    "Info",
+    "OptionError",
+    "OutputTooLarge",
+    "TruncatedError",
+    "brotli_compress",
+    "brotli_decompress",
+    "constants",
+    "crc32",
+    "deflate",
+    "deflate_raw",
+    "gunzip",
+    "gzip",
+    "inflate",
+    "inflate_raw",
+    "unzip",
+    "zstd_compress",
+    "zstd_decompress",
+]

@@ -1,0 +1,219 @@
+"""Node's options: their types, their ranges, and how they go to the engine."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from enum import IntEnum
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from . import constants
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "MAX_OUTPUT_LENGTH",
+    "BrotliOptions",
+    "DeflateOptions",
+    "Format",
+    "InflateOptions",
+    "Settings",
+    "ZstdOptions",
+    "settings",
+]
+
+#: What decompression puts out at most unless told otherwise, in bytes: 64 MiB.
+MAX_OUTPUT_LENGTH: Final = 64 << 20
+
+#: What a stream puts out at a time when it is iterated over, in bytes.
+CHUNK_SIZE: Final = 64 << 10
+
+# Inputs up to so many bytes are compressed or decompressed at once by the loop's thread: a trip to a worker would take
+# longer. (Measured by benchmarks/zlib.py.)
+_INLINE_ENCODE: Final = 1 << 10
+_INLINE_DECODE: Final = 1 << 10
+_INLINE_MOST: Final = 64 << 10
+
+
+class Format(IntEnum):
+    """The engine's and Node's numbers."""
+
+    DEFLATE = 1
+    INFLATE = 2
+    GZIP = 3
+    GUNZIP = 4
+    DEFLATE_RAW = 5
+    INFLATE_RAW = 6
+    UNZIP = 7
+    BROTLI_DECODE = 8
+    BROTLI_ENCODE = 9
+    ZSTD_COMPRESS = 10
+    ZSTD_DECOMPRESS = 11
+
+    @property
+    def encodes(self) -> bool:
+        return self in _ENCODERS
+
+    @property
+    def is_zlib(self) -> bool:
+        return self <= Format.UNZIP
+
+    @property
+    def finish(self) -> int:
+        """The operation that ends the data."""
+        if self.is_zlib:
+            return constants.Z_FINISH
+        return constants.ZSTD_e_end if self >= Format.ZSTD_COMPRESS else constants.BROTLI_OPERATION_FINISH
+
+
+_ENCODERS = frozenset((Format.DEFLATE, Format.GZIP, Format.DEFLATE_RAW, Format.BROTLI_ENCODE, Format.ZSTD_COMPRESS))
+
+
+class _CommonOptions(TypedDict, total=False):
+    flush: int
+    finish_flush: int
+    chunk_size: int
+    max_output_length: int | None
+    inline_size: int | None
+
+
+class InflateOptions(_CommonOptions, total=False):
+    """For inflate, gunzip, unzip and inflate_raw; see docs/api.md."""
+
+    window_bits: int
+    dictionary: Buffer | None
+
+
+class DeflateOptions(InflateOptions, total=False):
+    """For deflate, gzip and deflate_raw; see docs/api.md."""
+
+    level: int
+    mem_level: int
+    strategy: int
+
+
+class BrotliOptions(_CommonOptions, total=False):
+    """For brotli; `params` maps constants.BROTLI_PARAM_... or BROTLI_DECODER_PARAM_... to numbers."""
+
+    params: Mapping[int, int] | None
+
+
+class ZstdOptions(BrotliOptions, total=False):
+    """For zstd; `params` maps constants.ZSTD_c_... or ZSTD_d_... to numbers."""
+
+    dictionary: Buffer | None
+    pledged_src_size: int | None
+
+
+class Settings:
+    """Options that have been checked."""
+
+    __slots__ = ("chunk_size", "config", "finish_flush", "flush", "inline_size", "limit", "pledged")
+
+    config: tuple[int, int, int, int, bytes | None, bytes | None]
+
+    def __init__(self, format: Format, options: Mapping[str, Any]) -> None:
+        given = dict(options)
+        flush = _FLUSHES[format.finish]
+        self.flush = _ranged("flush", given.pop("flush", 0), *flush)
+        self.finish_flush = _ranged("finish_flush", given.pop("finish_flush", format.finish), *flush)
+        self.chunk_size = _ranged("chunk_size", given.pop("chunk_size", CHUNK_SIZE), 64, None)
+        limit = given.pop("max_output_length", None if format.encodes else MAX_OUTPUT_LENGTH)
+        self.limit: int | None = None if limit is None else _ranged("max_output_length", limit, 1, None)
+        inline = given.pop("inline_size", None)
+        if inline is None:
+            inline = _INLINE_ENCODE if format.encodes else _INLINE_DECODE
+        self.inline_size = min(_ranged("inline_size", inline, 0, None), _INLINE_MOST)
+        level = window_bits = mem_level = strategy = 0
+        dictionary: bytes | None = None
+        params: bytes | None = None
+        if format.is_zlib:
+            window_bits = _window_bits(format, given.pop("window_bits", constants.Z_DEFAULT_WINDOWBITS))
+            dictionary = _dictionary(given.pop("dictionary", None))
+            if format.encodes:
+                level = _ranged("level", given.pop("level", -1), -1, 9)
+                mem_level = _ranged("mem_level", given.pop("mem_level", 8), 1, 9)
+                strategy = _ranged("strategy", given.pop("strategy", 0), 0, 4)
+        else:
+            params = _params(format, given.pop("params", None))
+            if format >= Format.ZSTD_COMPRESS:
+                dictionary = _dictionary(given.pop("dictionary", None))
+        pledged = given.pop("pledged_src_size", None) if format is Format.ZSTD_COMPRESS else None
+        self.pledged: int | None = None if pledged is None else _ranged("pledged_src_size", pledged, 0, None)
+        if given:
+            raise TypeError(f"{format.name.lower()} has no option {next(iter(given))!r}")
+        self.config = (level, window_bits, mem_level, strategy, dictionary, params)
+
+
+_cached: dict[tuple[Any, ...], Settings] = {}
+
+
+def settings(format: Format, options: Mapping[str, Any]) -> Settings:
+    """The checked options. Most calls give the same ones as others before them."""
+    key = (format, *[(name, value, type(value)) for name, value in options.items()])
+    try:
+        found = _cached.get(key)
+    except TypeError:  # a value that cannot be hashed
+        return Settings(format, options)
+    if found is None:
+        found = Settings(format, options)
+        if len(_cached) >= 64:
+            _cached.clear()
+        _cached[key] = found
+    return found
+
+
+# By the operation that ends the data, the range of operations: zlib's up to Z_BLOCK, zstd's, brotli's.
+_FLUSHES = {constants.Z_FINISH: (0, constants.Z_BLOCK), 2: (0, 2)}
+
+# The zstd parameters that have to do with the format and the effort; those about threads are none of ours.
+_ZSTD_COMPRESS = frozenset((*range(100, 108), *range(160, 165), 200, 201, 202))
+_PARAMS: dict[Format, frozenset[int]] = {
+    Format.BROTLI_ENCODE: frozenset(range(9)),
+    Format.BROTLI_DECODE: frozenset((0, 1)),
+    Format.ZSTD_COMPRESS: _ZSTD_COMPRESS,
+    Format.ZSTD_DECOMPRESS: frozenset((100,)),
+}
+
+
+def _ranged(name: str, value: Any, least: int, most: int | None) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an int, got {value!r}") from None
+    if number < least or (most is not None and number > most):
+        wanted = f"between {least} and {most}" if most is not None else f"{least} or more"
+        raise ValueError(f"{name}: expected {wanted}, got {number}")
+    return min(number, (1 << 63) - 1)
+
+
+def _window_bits(format: Format, value: Any) -> int:
+    if not format.encodes and value == 0 and not isinstance(value, float):
+        return 0  # as the data itself says
+    bits = _ranged("window_bits", value, 8, 15)
+    # zlib refuses a window of 256 bytes, except in the zlib format, where it makes it 512.
+    return 9 if bits == 8 and format in (Format.GZIP, Format.DEFLATE_RAW) else bits
+
+
+def _dictionary(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        return value if type(value) is bytes else bytes(memoryview(value))
+    except TypeError:
+        raise TypeError(f"dictionary: expected a bytes-like object, got {value!r}") from None
+
+
+def _params(format: Format, value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"params: expected a mapping, got {value!r}")
+    pairs = array("I")
+    for key, number in value.items():
+        if index(key) not in _PARAMS[format]:
+            raise ValueError(f"params: {format.name.lower()} has no parameter {key!r}")
+        pairs.extend((index(key), _ranged(f"params[{key!r}]", number, -(1 << 31), (1 << 32) - 1) & 0xFFFFFFFF))
+    return pairs.tobytes()

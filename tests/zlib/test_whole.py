@@ -1,0 +1,454 @@
+"""One call, one result: round trips, options, limits, errors, and many at once."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import gzip as std_gzip
+import os
+import random
+import zlib as std
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import until
+from uvworks import pool, zlib
+from uvworks.zlib import constants as c
+
+Call = Callable[..., Awaitable[bytes]]
+
+PAIRS: dict[str, tuple[Call, Call]] = {
+    "deflate": (zlib.deflate, zlib.inflate),
+    "deflate_raw": (zlib.deflate_raw, zlib.inflate_raw),
+    "gzip": (zlib.gzip, zlib.gunzip),
+    "gzip-unzip": (zlib.gzip, zlib.unzip),
+    "deflate-unzip": (zlib.deflate, zlib.unzip),
+    "brotli": (zlib.brotli_compress, zlib.brotli_decompress),
+    "zstd": (zlib.zstd_compress, zlib.zstd_decompress),
+}
+DECODERS: dict[str, Call] = {pair[1].__name__: pair[1] for pair in PAIRS.values()}
+FAST: dict[str, Any] = {"brotli": {"params": {c.BROTLI_PARAM_QUALITY: 3}}}
+
+pair = pytest.mark.parametrize("name", PAIRS)
+decoder = pytest.mark.parametrize("name", DECODERS)
+
+
+def text(size: int, seed: int = 0) -> bytes:
+    words = [b"lane", b"worker", b"loop", b"a", b"the", b"uv", b"\n", b"0123456789"]
+    chosen = random.Random(seed).choices(words, k=size // 3 + 1)
+    return b" ".join(chosen)[:size]
+
+
+def sources() -> bytes:
+    """Python's own, as an example of what people compress."""
+    return b"".join(path.read_bytes() for path in sorted(Path(os.__file__).parent.glob("*.py")))
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pair
+@pytest.mark.parametrize("size", [0, 1, 2, 100, 1023, 65_536, 131_072, 300_000, (1 << 20) + 7, 5_000_000])
+async def test_round_trip(name: str, size: int) -> None:
+    encode, decode = PAIRS[name]
+    for data in (text(size), noise(size), bytes(size)):
+        packed = await encode(data, **FAST.get(name, {}))
+        assert type(packed) is bytes
+        assert await decode(packed) == data
+
+
+@pair
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: array.array("B", data)])
+async def test_any_buffer(name: str, wrap: Callable[[bytes], Any]) -> None:
+    encode, decode = PAIRS[name]
+    for data in (text(900), text(200_000)):
+        packed = await encode(wrap(data), **FAST.get(name, {}))
+        assert await decode(wrap(packed)) == data
+
+
+@given(data=st.binary(max_size=3000), level=st.integers(-1, 9), inline=st.sampled_from([0, 4096]))
+def test_properties(run: Any, data: bytes, level: int, inline: int) -> None:
+    async def body() -> None:
+        packed = await zlib.gzip(data, level=level, inline_size=inline)
+        assert std_gzip.decompress(packed) == data
+        assert await zlib.gunzip(packed, inline_size=inline) == data
+        assert std.decompress(await zlib.deflate(data, level=level, inline_size=inline)) == data
+        assert await zlib.inflate(std.compress(data, level), inline_size=inline) == data
+
+    run(body())
+
+
+@pytest.mark.parametrize("level", range(-1, 10))
+@pytest.mark.parametrize("size", [0, 10, 70_000, 1_500_000])
+async def test_levels_are_near_zlibs(level: int, size: int) -> None:
+    data = sources()[:size]
+    ours = await zlib.deflate(data, level=level)
+    assert std.decompress(ours) == data
+    assert len(ours) <= len(std.compress(data, level)) * 1.03 + 16
+
+
+@pytest.mark.parametrize("strategy", range(5))
+@pytest.mark.parametrize("window_bits", [8, 9, 12, 15])
+@pytest.mark.parametrize("mem_level", [1, 9])
+async def test_deflate_options(strategy: int, window_bits: int, mem_level: int) -> None:
+    data = text(50_000)
+    for encode, decode, bits in (
+        (zlib.gzip, zlib.gunzip, 31),
+        (zlib.deflate, zlib.inflate, 15),
+        (zlib.deflate_raw, zlib.inflate_raw, -15),
+    ):
+        packed = await encode(data, strategy=strategy, window_bits=window_bits, mem_level=mem_level)
+        assert await decode(packed) == data
+        assert std.decompress(packed, bits) == data
+
+
+async def test_window_as_the_data_says() -> None:
+    data = text(5000)
+    for encode, decode in ((zlib.gzip, zlib.gunzip), (zlib.deflate, zlib.inflate), (zlib.gzip, zlib.unzip)):
+        assert await decode(await encode(data, window_bits=10), window_bits=0) == data
+
+
+async def test_a_window_smaller_than_the_datas() -> None:
+    with pytest.raises(zlib.DataError, match="invalid window size"):
+        await zlib.inflate(await zlib.deflate(text(5000)), window_bits=9)
+
+
+async def test_dictionary() -> None:
+    data, dictionary = text(400, 1), text(3000, 2)
+    for encode, decode in ((zlib.deflate, zlib.inflate), (zlib.deflate_raw, zlib.inflate_raw)):
+        packed = await encode(data, dictionary=bytearray(dictionary))
+        assert len(packed) < len(await encode(data))
+        assert await decode(packed, dictionary=memoryview(dictionary)) == data
+    packed = await zlib.deflate(data, dictionary=dictionary)
+    with pytest.raises(zlib.DataError, match="Missing dictionary") as caught:
+        await zlib.inflate(packed)
+    assert (caught.value.code, caught.value.errno) == ("Z_NEED_DICT", 2)
+    with pytest.raises(zlib.DataError, match="Bad dictionary"):
+        await zlib.inflate(packed, dictionary=b"another one")
+    packed = await zlib.zstd_compress(data, dictionary=dictionary)
+    assert await zlib.zstd_decompress(packed, dictionary=dictionary) == data
+
+
+async def test_codec_params() -> None:
+    data = text(100_000)
+    sizes = [
+        len(await zlib.brotli_compress(data, params={c.BROTLI_PARAM_QUALITY: quality, c.BROTLI_PARAM_LGWIN: 16}))
+        for quality in (0, 5, 11)
+    ]
+    assert sizes[0] > sizes[1] > sizes[2]
+    plain = await zlib.zstd_compress(data)
+    summed = await zlib.zstd_compress(data, params={c.ZSTD_c_checksumFlag: 1})
+    assert len(summed) == len(plain) + 4
+    assert await zlib.zstd_decompress(summed, params={c.ZSTD_d_windowLogMax: 27}) == data
+    for level in (-5, 1, 19):
+        packed = await zlib.zstd_compress(data, params={c.ZSTD_c_compressionLevel: level})
+        assert await zlib.zstd_decompress(packed) == data
+
+
+async def test_info_tells_how_much_was_used() -> None:
+    packed = await zlib.deflate(b"abc" * 100)
+    for inline in (0, 4096):
+        info = await zlib.inflate(packed + b"trailing", info=True, inline_size=inline)
+        assert info == zlib.Info(b"abc" * 100, len(packed))
+    assert (await zlib.gzip(b"abc", info=True)).bytes_written == 3
+
+
+async def test_crc32() -> None:
+    for size in (0, 1, 1000, 100_000):
+        data = noise(size)
+        assert zlib.crc32(data) == std.crc32(data)
+        assert zlib.crc32(bytearray(data), 12345) == std.crc32(data, 12345)
+    assert zlib.crc32("naïve") == std.crc32("naïve".encode())
+    with pytest.raises(TypeError):
+        zlib.crc32(5)  # type: ignore[arg-type]
+
+
+# What surrounds the data ------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
+async def test_members_follow_each_other(size: int) -> None:
+    parts = [text(size, seed) for seed in range(3)]
+    packed = b"".join([await zlib.gzip(part) for part in parts])
+    for tail in (b"", b"\0", b"\0" * 100):
+        for call in (zlib.gunzip, zlib.unzip):
+            assert await call(packed + tail) == b"".join(parts)
+
+
+async def test_what_looks_like_another_member_must_be_one() -> None:
+    packed = await zlib.gzip(b"abc")
+    with pytest.raises(zlib.DataError, match="unknown compression method"):
+        await zlib.gunzip(packed + b"\x1f\x8b\xff\xff" + bytes(10))
+    with pytest.raises(zlib.DataError, match="incorrect header check"):
+        await zlib.gunzip(packed + b"garbage")
+    assert await zlib.gunzip(packed + b"\0garbage") == b"abc"
+
+
+@pytest.mark.parametrize("name", ["deflate", "deflate_raw", "brotli", "zstd"])
+async def test_what_follows_is_ignored(name: str) -> None:
+    encode, decode = PAIRS[name]
+    assert await decode(await encode(b"abc") + b"garbage") == b"abc"
+
+
+async def test_zstd_frames_follow_each_other() -> None:
+    skippable = b"\x50\x2a\x4d\x18\x03\0\0\0xyz"
+    packed = await zlib.zstd_compress(b"abc") + skippable + await zlib.zstd_compress(text(500_000))
+    assert await zlib.zstd_decompress(packed) == b"abc" + text(500_000)
+
+
+@pair
+@pytest.mark.parametrize("size", [1, 1000, 300_000])
+async def test_truncated(name: str, size: int) -> None:
+    encode, decode = PAIRS[name]
+    packed = await encode(text(size), **FAST.get(name, {}))
+    cuts = set(range(min(len(packed), 40))) | {len(packed) - n for n in range(1, 12)} | {len(packed) // 2}
+    for cut in sorted(cuts & set(range(len(packed)))):
+        with pytest.raises(zlib.TruncatedError, match="unexpected end of file") as caught:
+            await decode(packed[:cut])
+        assert isinstance(caught.value, std.error) and isinstance(caught.value, EOFError)
+        assert (caught.value.code, caught.value.errno) == ("Z_BUF_ERROR", -5)
+
+
+@pytest.mark.parametrize("name", ["deflate", "deflate_raw", "gzip"])
+async def test_as_much_as_there_is(name: str) -> None:
+    encode, decode = PAIRS[name]
+    data = text(200_000)
+    packed = await encode(data)
+    part = await decode(packed[: len(packed) // 2], finish_flush=c.Z_SYNC_FLUSH)
+    assert 50_000 < len(part) < 150_000 and data.startswith(part)
+
+
+async def test_a_checksum_that_is_wrong() -> None:
+    packed = bytearray(await zlib.gzip(b"abc"))
+    packed[-5] ^= 1
+    with pytest.raises(zlib.DataError, match="incorrect data check") as caught:
+        await zlib.gunzip(packed)
+    assert (caught.value.code, caught.value.errno) == ("Z_DATA_ERROR", -3)
+    packed[-5] ^= 1
+    packed[-1] ^= 1
+    with pytest.raises(zlib.DataError, match="incorrect length check"):
+        await zlib.gunzip(packed)
+
+
+async def test_a_gzip_header_with_everything() -> None:
+    header = bytearray(b"\x1f\x8b\x08\x1e" + b"\0" * 6 + b"\x04\0extr" + b"name\0" + b"comment\0")
+    summed = header + (std.crc32(header) & 0xFFFF).to_bytes(2, "little")
+    body = (await zlib.gzip(b"abc"))[10:]
+    assert await zlib.gunzip(summed + body) == b"abc"
+    summed[-1] ^= 1
+    with pytest.raises(zlib.DataError, match="header crc mismatch"):
+        await zlib.gunzip(summed + body)
+
+
+async def test_errors_can_be_pickled() -> None:
+    import pickle
+
+    error = zlib.DataError("message", "Z_DATA_ERROR", -3)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.code, copy.errno) == (zlib.DataError, "message", "Z_DATA_ERROR", -3)
+
+
+# Limits -----------------------------------------------------------------------
+
+
+@decoder
+@pytest.mark.parametrize("size", [1000, 200_000, 2_000_000])
+async def test_the_limit_is_exact(name: str, size: int) -> None:
+    encode = next(pair[0] for pair in PAIRS.values() if pair[1].__name__ == name)
+    decode = DECODERS[name]
+    packed = await encode(text(size))
+    assert len(await decode(packed, max_output_length=size)) == size
+    for limit in (size - 1, 1):
+        with pytest.raises(zlib.OutputTooLarge) as caught:
+            await decode(packed, max_output_length=limit)
+        assert caught.value.code == "ERR_BUFFER_TOO_LARGE"
+
+
+@pair
+async def test_a_bomb(name: str) -> None:
+    encode, decode = PAIRS[name]
+    packed = await encode(bytes(zlib.MAX_OUTPUT_LENGTH + 1), **FAST.get(name, {}))
+    assert len(packed) < zlib.MAX_OUTPUT_LENGTH // 500
+    with pytest.raises(zlib.OutputTooLarge):
+        await decode(packed)
+    assert len(await decode(packed, max_output_length=None)) == zlib.MAX_OUTPUT_LENGTH + 1
+
+
+@pair
+async def test_a_limit_on_compression(name: str) -> None:
+    encode = PAIRS[name][0]
+    for size in (1000, 100_000):
+        with pytest.raises(zlib.OutputTooLarge):
+            await encode(noise(size), max_output_length=100)
+
+
+async def test_a_size_that_lies() -> None:
+    for size in (100, 100_000):
+        packed = bytearray(await zlib.gzip(bytes(size)))
+        packed[-4:] = b"\xff\xff\xff\x7f"
+        with pytest.raises(zlib.DataError, match="incorrect length check"):
+            await zlib.gunzip(packed)
+
+
+# Wrong arguments ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("level", 10, ValueError),
+        ("level", -2, ValueError),
+        ("level", 6.0, TypeError),
+        ("level", "6", TypeError),
+        ("level", 1 << 80, ValueError),
+        ("window_bits", 7, ValueError),
+        ("window_bits", 16, ValueError),
+        ("window_bits", 0, ValueError),
+        ("mem_level", 0, ValueError),
+        ("mem_level", 10, ValueError),
+        ("strategy", 5, ValueError),
+        ("flush", 6, ValueError),
+        ("finish_flush", -1, ValueError),
+        ("chunk_size", 63, ValueError),
+        ("max_output_length", 0, ValueError),
+        ("max_output_length", "1", TypeError),
+        ("inline_size", -1, ValueError),
+        ("dictionary", "text", TypeError),
+        ("dictionary", 5, TypeError),
+        ("params", {}, TypeError),
+        ("nonsense", 1, TypeError),
+    ],
+)
+async def test_wrong_options(option: str, value: Any, error: type[Exception]) -> None:
+    await zlib.gzip(b"")  # fills the cache of options
+    for _ in range(2):
+        with pytest.raises(error, match=option):
+            await zlib.gzip(b"abc", **{option: value})
+
+
+@pytest.mark.parametrize("params", [{999: 1}, {c.ZSTD_c_compressionLevel: "x"}, [1], {"a": 1}, {400: 2}])
+async def test_wrong_params(params: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        await zlib.zstd_compress(b"abc", params=params)
+
+
+async def test_params_that_the_codec_refuses() -> None:
+    with pytest.raises(zlib.OptionError) as caught:
+        await zlib.zstd_compress(b"abc", params={c.ZSTD_c_windowLog: 77})
+    assert isinstance(caught.value, ValueError)
+
+
+@pair
+@pytest.mark.parametrize("data", ["text", None, 5, [1, 2], memoryview(b"abcdef")[::2]])
+async def test_wrong_data(name: str, data: Any) -> None:
+    for call in PAIRS[name]:
+        with pytest.raises((TypeError, BufferError, ValueError)):
+            await call(data)
+
+
+def test_without_a_loop() -> None:
+    coroutine: Any = zlib.gzip(b"abc")
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        coroutine.send(None)
+
+
+# Many, and ends -----------------------------------------------------------------
+
+
+@pair
+async def test_ten_thousand_at_once(name: str) -> None:
+    encode, decode = PAIRS[name]
+    data = text(2000)
+    one = await encode(data)
+    before = resident()
+    results = await asyncio.gather(*[encode(data, inline_size=0) for _ in range(10_000)])
+    # Ten thousand states of zlib would be 2.6 GB; the results, tasks and jobs are some 4 KiB each.
+    assert resident() - before < 200 << 20
+    assert all(result == one for result in results)
+    assert len(await asyncio.gather(*[decode(one, inline_size=0) for _ in range(10_000)])) == 10_000
+    assert pool.statistics().lanes["cpu"].waiting == 0
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_a_loop_of_small_calls_gives_others_their_turn() -> None:
+    turns = 0
+    done = False
+
+    async def other() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await asyncio.sleep(0)
+    for _ in range(2000):
+        await zlib.gzip(b"abc" * 300, inline_size=4096)
+    done = True
+    await task
+    assert turns > 20
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+async def test_cancel_frees_the_worker(name: str) -> None:
+    data = noise(1 << 20) * 64
+    options: dict[str, Any] = {"params": {c.ZSTD_c_compressionLevel: 10}} if name == "zstd" else {"level": 9}
+    loop = asyncio.get_running_loop()
+    taken = []
+    for _ in range(3):
+        task = asyncio.create_task(PAIRS[name][0](data, **options))  # type: ignore[arg-type]
+        await until(lambda: pool.statistics().lanes["cpu"].running)
+        await asyncio.sleep(0.02)
+        begun = loop.time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: not pool.statistics().lanes["cpu"].running)
+        taken.append(loop.time() - begun)
+    assert min(taken) < 0.05, taken
+
+
+async def test_timeout() -> None:
+    data = noise(1 << 20) * 64
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await zlib.gzip(data)
+    await until(lambda: not pool.statistics().lanes["cpu"].running)
+
+
+@pair
+async def test_input_that_changes_meanwhile(name: str) -> None:
+    encode, decode = PAIRS[name]
+    data = bytearray(text(900_000))
+    other = noise(900_000, 3)
+    packed = bytearray(await encode(data, **FAST.get(name, {})))
+    for target, call, options in ((data, encode, FAST.get(name, {})), (packed, decode, {})):
+        for step in range(1, 12):
+            task = asyncio.create_task(call(target, **options))  # type: ignore[arg-type]
+            await asyncio.sleep(step * 0.0005)
+            size = len(target) // step
+            target[:size] = other[:size]
+            try:
+                await task
+            except std.error:
+                pass
+
+
+async def test_a_bytearray_is_locked_until_the_job_has_ended() -> None:
+    data = bytearray(noise(4 << 20))
+    task = asyncio.create_task(zlib.gzip(data))
+    await asyncio.sleep(0)
+    with pytest.raises(BufferError):
+        data.append(1)
+    await task
+    data.append(1)
