@@ -1,0 +1,1 @@
+# uvworks.zlib against zlib, gzip, Node and the commands.
