@@ -213,30 +213,48 @@ class _Attempt:
 
     async def race(self, delay: float) -> socket.socket:
         """Happy eyeballs: the next address starts when the latest one has failed or has had `delay` seconds."""
-        loop = self._loop
         tasks: list[asyncio.Task[socket.socket]] = []
-        winner = None
         try:
-            for info in self._infos:
-                tasks.append(loop.create_task(self._connect(info)))
-                deadline = loop.time() + delay
-                while winner is None and not tasks[-1].done() and (left := deadline - loop.time()) > 0:
-                    winner = await self._first_of(tasks, left)
-                if winner is not None:
-                    return winner
-            while winner is None and not all(task.done() for task in tasks):
-                winner = await self._first_of(tasks, None)
-            if winner is None:
-                self._fail()
-            return winner
-        finally:
-            for task in tasks:
-                task.cancel()
-            # Nobody leaves before the losers have closed their sockets.
-            for socket_or_error in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(socket_or_error, socket.socket) and socket_or_error is not winner:
-                    socket_or_error.close()
-            tasks.clear()  # they hold the errors, whose tracebacks hold this frame
+            winner = await self._search(tasks, delay)
+        except BaseException:
+            await self._end(tasks, None)
+            raise
+        await self._end(tasks, winner)
+        return winner
+
+    async def _search(self, tasks: list[asyncio.Task[socket.socket]], delay: float) -> socket.socket:
+        loop = self._loop
+        winner = None
+        for info in self._infos:
+            tasks.append(loop.create_task(self._connect(info)))
+            deadline = loop.time() + delay
+            while winner is None and not tasks[-1].done() and (left := deadline - loop.time()) > 0:
+                winner = await self._first_of(tasks, left)
+            if winner is not None:
+                return winner
+        while winner is None and not all(task.done() for task in tasks):
+            winner = await self._first_of(tasks, None)
+        return winner or self._fail()
+
+    async def _end(self, tasks: list[asyncio.Task[socket.socket]], winner: socket.socket | None) -> None:
+        """Stop every attempt and close all sockets but the winner's; nobody leaves before that, cancelled or not."""
+        for task in tasks:
+            task.cancel()
+        interruption = None
+        while pending := [task for task in tasks if not task.done()]:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError as exception:
+                interruption, winner = exception, None
+        for task in tasks:
+            if not task.cancelled() and task.exception() is None and task.result() is not winner:
+                task.result().close()
+        tasks.clear()  # they hold the errors, whose tracebacks hold this list
+        if interruption is not None:
+            try:
+                raise interruption
+            finally:
+                del interruption
 
     async def _first_of(self, tasks: list[asyncio.Task[socket.socket]], limit: float | None) -> socket.socket | None:
         """Wait until one more task is done, or `limit` seconds; the socket of one that has connected, if any."""
