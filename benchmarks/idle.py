@@ -17,8 +17,6 @@ SCENARIO = Scenario(
     cells=[
         _cell("protocol", 1000, "quick"),
         _cell("protocol", 10_000, "full"),
-        _cell("buffered", 1000, "full"),
-        _cell("streams", 1000, "full"),
     ],
     peers=[OURS, UVLOOP, *OTHERS],
     metrics=["KiB/connection", "RSS MiB", "connected k/s", "answered k/s"],
