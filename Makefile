@@ -2,7 +2,7 @@
 # packages, a virtual environment in $(VENV), the build. A second run starts at once: stamp files in $(VENV) say what
 # is there, and a change to pyproject.toml, setup.py or csrc/ builds again.
 #
-#   make demo                      walk, read and verify Python's standard library, then compare with other ways
+#   make demo                      walk, read and verify Python's standard library, serve it over HTTP, compare
 #   make test                      the tests                    make test PYTEST_ARGS="-k read_file -x"
 #   make lint sanitize bench       what CI runs beside them
 #
@@ -22,6 +22,7 @@ SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*/*.[ch])
 
 demo: $(VENV)/.built
 	$(BIN)/python examples/filewalk.py $(DEMO_ARGS)
+	$(BIN)/python examples/fileserver_demo.py
 
 test: $(VENV)/.built $(VENV)/.servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
