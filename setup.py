@@ -6,7 +6,8 @@ Environment:
   UVWORKS_SANITIZE  sanitizers to build with, such as "address,undefined" (read in csrc/ffi_build.py)
   UVWORKS_WERROR    1: a compiler warning fails the build (read in csrc/ffi_build.py)
 
-libdeflate comes with the sources and is built into the module; zlib, brotli and zstd are the machine's.
+libdeflate comes with the sources and is built into the module; zlib, brotli, zstd
+and OpenSSL's libcrypto are the machine's.
 
 Rule: whatever the machine lacks is named in one sentence, with the Debian package that brings it.
 """
@@ -32,6 +33,7 @@ SYSTEM_LIBRARIES = (
     ("zlib.h", ("zlib",), ("-lz",), "zlib1g-dev"),
     ("brotli/encode.h", ("libbrotlienc", "libbrotlidec"), ("-lbrotlienc", "-lbrotlidec"), "libbrotli-dev"),
     ("zstd.h", ("libzstd",), ("-lzstd",), "libzstd-dev"),
+    ("openssl/decoder.h", ("libcrypto",), ("-lcrypto",), "libssl-dev"),  # a header that came with OpenSSL 3.0
 )
 
 

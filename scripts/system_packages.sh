@@ -22,6 +22,7 @@ can_compile uv.h || packages+=(libuv1-dev)
 can_compile zlib.h || packages+=(zlib1g-dev)
 can_compile brotli/encode.h || packages+=(libbrotli-dev)
 can_compile zstd.h || packages+=(libzstd-dev)
+can_compile openssl/decoder.h || packages+=(libssl-dev)
 [ ! -f vendor/libuv/CMakeLists.txt ] || command -v cmake >/dev/null || packages+=(cmake)
 command -v pkg-config >/dev/null || packages+=(pkg-config)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import uvworks
-from uvworks import dns, errors, fs, pool, uv
+from uvworks import crypto, dns, errors, fs, pool, uv
 
 SOURCES = Path(__file__).parent.parent
 PYTHON = sorted((SOURCES / "src" / "uvworks").rglob("*.py"))
 BINDING = {"_native.py", "_engine.py", "pool.py", "uv.py"}
 # fs names its jobs to the engine through _engine.core; it sees neither ffi nor lib.
-PUBLIC = [dns, fs, pool, uv, errors]
+PUBLIC = [crypto, dns, fs, pool, uv, errors]
 
 
 def names_used(path: Path) -> set[str]:
@@ -103,7 +103,7 @@ def test_fs_has_the_functions_of_its_first_part() -> None:
 def test_what_the_package_exports() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", uvworks.__version__)
     assert uvworks.PoolSaturated is errors.PoolSaturated
-    for name in ("dns", "fs", "pool", "uv", "errors"):
+    for name in ("crypto", "dns", "fs", "pool", "uv", "errors"):
         assert getattr(uvworks, name) is importlib.import_module(f"uvworks.{name}")
     for module in PUBLIC:
         for name, value in public(module):

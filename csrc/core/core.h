@@ -61,6 +61,9 @@ struct Job {
   PyObject *option;       /* read: encoding; readdir: the entry class */
   PyObject *content;      /* of a read or readdir, under construction */
   Py_buffer data;
+  /* crypto: what the job reads */
+  Py_buffer *views;
+  int view_count;
   /* calls: */
   PyObject *context, *kwnames;
   PyObject **call; /* the callable and its arguments, `call_count` in all */
@@ -123,6 +126,9 @@ PyObject *core_zlib_stream(PyObject *module, PyObject *const *args, Py_ssize_t n
 PyObject *core_zlib_write(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_zlib_setup(PyObject *module, PyObject *function);
 PyObject *core_crc32(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
+/* crypto.c */
+extern PyMethodDef crypto_methods[];
 
 /* fs.c, dns.c, calls.c */
 int dns_init(void);

@@ -84,6 +84,12 @@ void job_drop_call(Job *self) {
 }
 
 static void drop_inputs(Job *self) {
+  for (int i = 0; i < self->view_count; i++)
+    if (self->views[i].obj != NULL)
+      PyBuffer_Release(&self->views[i]);
+  PyMem_Free(self->views);
+  self->views = NULL;
+  self->view_count = 0;
   job_drop_call(self);
   if (self->data.obj != NULL)
     PyBuffer_Release(&self->data);
@@ -549,6 +555,8 @@ static int Job_traverse(Job *self, visitproc visit, void *arg) {
   Py_VISIT(self->option);
   Py_VISIT(self->content);
   Py_VISIT(self->data.obj);
+  for (int i = 0; i < self->view_count; i++)
+    Py_VISIT(self->views[i].obj);
   Py_VISIT(self->context);
   for (Py_ssize_t i = 0; i < self->call_count; i++)
     Py_VISIT(self->call[i]);

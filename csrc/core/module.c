@@ -106,7 +106,7 @@ static int exec_module(PyObject *module) {
   }
   if (jobs_init() < 0 || results_init() < 0 || add_ops(module) < 0 || asyncio_init(module) < 0)
     return -1;
-  if (dns_init() < 0)
+  if (dns_init() < 0 || PyModule_AddFunctions(module, crypto_methods) < 0)
     return -1;
   if (PyModule_AddType(module, &Port_Type) < 0 || PyModule_AddType(module, &Job_Type) < 0)
     return -1;

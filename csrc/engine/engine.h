@@ -50,7 +50,7 @@ enum uvw_ask {
 };
 
 /* job->error beside plain errno values. */
-enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3, UVW_EGAI = -4 };
+enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3, UVW_EGAI = -4, UVW_EOPENSSL = -5 };
 
 typedef struct {
   const char *name;
@@ -73,6 +73,7 @@ struct uvw_job {
   uint8_t state;
   uint8_t ask;
   bool resumed; /* has run a step already: bounds do not apply again */
+  bool awaited; /* the exit waits for it, as it uses a library that is taken down */
   atomic_bool stop;
 };
 

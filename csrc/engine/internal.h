@@ -71,7 +71,7 @@ typedef struct {
 typedef struct {
   uv_mutex_t mutex;
   uv_cond_t watch;   /* wakes the watching pump early */
-  uv_cond_t drained; /* no caller-locked job runs any more */
+  uv_cond_t drained; /* no job runs any more that the exit waits for */
   unsigned generation; /* counts forks */
   bool started, size_known;
   atomic_bool shutdown;
@@ -83,7 +83,7 @@ typedef struct {
   /* Pumps: queued or active; of those, not begun, spinning for work, watching
    * for an overrun, and inside a job that is expected to be long. */
   unsigned pumps, starting, spinning, watching, in_long;
-  unsigned running, running_limited, running_entered;
+  unsigned running, running_limited, running_awaited;
   bool gate; /* somebody waits for the caller's lock */
   atomic_uint submits;
   uint64_t progress; /* steps ended */

@@ -164,6 +164,8 @@ uvw_job *uvw__pick(void (*entered)(void)) {
 
 /* Accounts ---------------------------------------------------------------- */
 
+static bool awaited(const uvw_job *job) { return job->kind->enter != NULL || job->awaited; }
+
 void uvw__begin(uvw_job *job, uint64_t now) {
   uvw__lane *lane = &E.lanes[job->lane];
   job->state = UVW__RUNNING;
@@ -171,7 +173,7 @@ void uvw__begin(uvw_job *job, uint64_t now) {
   lane->running++;
   E.running++;
   E.running_limited += !lane->io;
-  E.running_entered += job->kind->enter != NULL;
+  E.running_awaited += awaited(job);
 }
 
 void uvw__end(uvw_job *job, int step, uint64_t ran) {
@@ -179,7 +181,7 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
   lane->running--;
   E.running--;
   E.running_limited -= !lane->io;
-  E.running_entered -= job->kind->enter != NULL;
+  E.running_awaited -= awaited(job);
   if (atomic_load_explicit(&E.shutdown, memory_order_relaxed))
     uv_cond_broadcast(&E.drained);
   E.progress++;

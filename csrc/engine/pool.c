@@ -33,7 +33,7 @@ static void after_fork_in_child(void) {
   E.generation++;
   E.started = false;
   E.pumps = E.starting = E.spinning = E.watching = E.in_long = 0;
-  E.running = E.running_limited = E.running_entered = 0;
+  E.running = E.running_limited = E.running_awaited = 0;
   E.gate = false;
   uvw__carrier_abandon();
   uvw__lanes_reset();
@@ -172,9 +172,9 @@ void uvw_pool_shutdown(void) {
 int uvw_pool_drain(unsigned milliseconds) {
   uv_mutex_lock(&E.mutex);
   uint64_t end = uv_hrtime() + milliseconds * (uint64_t)1000000;
-  for (uint64_t now; (E.running_entered > 0 || uvw__any_waiting()) && (now = uv_hrtime()) < end;)
+  for (uint64_t now; (E.running_awaited > 0 || uvw__any_waiting()) && (now = uv_hrtime()) < end;)
     uv_cond_timedwait(&E.drained, &E.mutex, end - now);
-  int running = E.running_entered > 0 || uvw__any_waiting();
+  int running = E.running_awaited > 0 || uvw__any_waiting();
   uv_mutex_unlock(&E.mutex);
   return running;
 }

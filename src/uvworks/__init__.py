@@ -7,7 +7,7 @@ from . import dns, errors, fs, pool, uv, zlib
 from .errors import PoolSaturated
 
 if TYPE_CHECKING:
-    from . import loop
+    from . import crypto, loop
     from .loop import Loop, new_event_loop
     from .loop.policy import EventLoopPolicy, install, run
 
@@ -17,6 +17,7 @@ __all__ = [
     "EventLoopPolicy",
     "Loop",
     "PoolSaturated",
+    "crypto",
     "dns",
     "errors",
     "fs",
@@ -40,8 +41,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "loop":
-        return import_module(".loop", __name__)
+    if name in ("crypto", "loop"):
+        return import_module("." + name, __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module("." + _LAZY[name], __name__), name)

@@ -1,0 +1,42 @@
+"""Types that the crypto modules share, and the checks of their arguments."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    #: Bytes in any buffer, or text, which stands for its UTF-8.
+    Data: TypeAlias = str | Buffer
+
+INT_MAX = 2**31 - 1
+
+
+def between(name: str, value: int, least: int, most: int = INT_MAX) -> int:
+    """An int from `least` to `most`."""
+    number = index(value)
+    if not least <= number <= most:
+        bounds = f"at least {least}" if number < least else f"at most {most}"
+        raise ValueError(f"{name} must be {bounds}, got {number}")
+    return number
+
+
+def data(name: str, value: Data) -> Buffer:
+    """The bytes of an argument."""
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, bytes | bytearray | memoryview):
+        try:
+            memoryview(value)
+        except TypeError:
+            raise TypeError(f"{name}: expected str or a buffer, got {value!r}") from None
+    return value
+
+
+def digest_name(name: str, value: str) -> str:
+    """A digest's name, as a str; whether there is such a digest OpenSSL knows."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected str, got {value!r}")
+    return value
