@@ -21,11 +21,13 @@ import hypothesis
 import pytest
 import uvloop
 
+import uvworks
 from uvworks import fs, pool
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
+    "uvworks": uvworks.new_event_loop,
 }
 # The same examples on every run, and nothing written beside the sources.
 hypothesis.settings.register_profile(
