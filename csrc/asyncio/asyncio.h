@@ -45,7 +45,6 @@ struct Handle {
   bool cancelled;
   bool scheduled;  /* in the heap of timers */
   bool persistent; /* of add_reader: runs again and again */
-  PyObject *before; /* scratch of the vectorcall protocol: args[-1] */
   PyObject *args[INLINE_ARGS];
 };
 enum { MANY_ARGS = 255 };
@@ -188,8 +187,12 @@ struct Loop {
   Reader *idle[IDLE_MAX]; /* see readers.c */
   int idle_count;
   char *read_buffer; /* READ_BUFFER bytes, shared by all that read */
-  uint64_t polled;   /* when, by uv_hrtime() */
-  unsigned ran;      /* handles since then */
+  uint64_t polled; /* when, by uv_hrtime() */
+  unsigned ran;    /* handles since then */
+  unsigned turns;  /* since the clock was read, and how many may pass until it is again */
+  unsigned hurry;
+  uint64_t read_at; /* when it was read */
+  bool armed;       /* libuv has something to do before it polls: a new watch, or a closed one */
   unsigned long thread; /* that runs the loop, 0 when none does */
   double slow_callback_duration;
   unsigned generation; /* of forks, when it was made */

@@ -149,14 +149,19 @@ int handle_run(Handle *self) {
   } else {
     if (self->argc == 0) {
       result = PyObject_CallNoArgs(callback);
-    } else if (self->argc == 1) {
-      PyObject *args[2] = {NULL, Py_NewRef(self->args[0])};
-      result = PyObject_Vectorcall(callback, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-      Py_DECREF(args[1]);
+    } else if (self->argc == MANY_ARGS) {
+      PyObject *args = Py_NewRef(self->args[0]);
+      result = PyObject_Call(callback, args, NULL);
+      Py_DECREF(args);
     } else {
-      PyObject *args = arguments_of(self);
-      result = args != NULL ? PyObject_Call(callback, args, NULL) : NULL;
-      Py_XDECREF(args);
+      PyObject *args[1 + INLINE_ARGS]; /* the first is scratch of the protocol */
+      int count = self->argc;
+      for (int i = 0; i < count; i++)
+        args[1 + i] = Py_NewRef(self->args[i]);
+      result = PyObject_Vectorcall(callback, args + 1,
+                                   (size_t)count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+      for (int i = 0; i < count; i++)
+        Py_DECREF(args[1 + i]);
     }
     if (result == NULL) {
       PyObject *type, *value, *traceback;

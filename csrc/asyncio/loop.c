@@ -90,7 +90,7 @@ static int context_of(const char *method, PyObject *const *args, Py_ssize_t narg
   Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t i = 0; i < count; i++) {
     PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-    if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+    if (name != str_context && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
       PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method, name);
       return -1;
     }

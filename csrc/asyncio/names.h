@@ -14,6 +14,7 @@
   X(close)                                                                                         \
   X(connection_lost)                                                                               \
   X(connection_made)                                                                               \
+  X(context)                                                                                       \
   X(create_future)                                                                                 \
   X(data_received)                                                                                 \
   X(datagram_received)                                                                             \

@@ -22,8 +22,9 @@
 #include <math.h>
 #include <poll.h>
 
-enum { POLL_HANDLES = 64 };
+enum { POLL_HANDLES = 64, SHORT_TURNS = 8 };
 #define POLL_NS 50000u
+#define SHORT_NS 2000u
 
 double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -48,22 +49,23 @@ void loop_wake(Loop *self) {
   }
 }
 
-/* Waits for less than a millisecond. */
-static void wait_fraction(Loop *self, double seconds) {
-  int fd = uv_backend_fd(&self->uv);
+/* Waits for less than a millisecond; false: in vain. */
+static bool wait_fraction(Loop *self, double seconds) {
+  int fd = uv_backend_fd(&self->uv), ready;
   let_gil_go(self);
 #ifdef __linux__
   struct pollfd p = {fd, POLLIN, 0};
   struct timespec t = {0, (long)(seconds * 1e9) + 1};
-  ppoll(&p, 1, &t, NULL);
+  ready = ppoll(&p, 1, &t, NULL);
 #else
   fd_set set;
   FD_ZERO(&set);
   FD_SET(fd, &set);
   struct timeval t = {0, (int)(seconds * 1e6) + 1};
-  select(fd + 1, &set, NULL, NULL, &t);
+  ready = select(fd + 1, &set, NULL, NULL, &t);
 #endif
   loop_gil(self);
+  return ready != 0;
 }
 
 static int before_poll(Loop *self) {
@@ -75,6 +77,7 @@ static int before_poll(Loop *self) {
 static int poll_now(Loop *self) {
   if (before_poll(self) < 0)
     return -1;
+  self->armed = false;
   uv_run(&self->uv, UV_RUN_NOWAIT);
   return self->error ? -1 : 0;
 }
@@ -89,17 +92,20 @@ static int poll_blocking(Loop *self, double until) {
     double left = until - loop_now();
     if (left < 1e-3) {
       /* What is new must be armed before the descriptor tells anything. */
-      if (poll_now(self) < 0)
-        return -1;
-      if (self->ready.count > 0 || self->stopping || (left = until - loop_now()) <= 0)
+      if (self->armed) {
+        if (poll_now(self) < 0)
+          return -1;
+        left = until - loop_now();
+      }
+      if (self->ready.count > 0 || self->stopping || left <= 0)
         return 0;
-      wait_fraction(self, left);
-      return poll_now(self);
+      return wait_fraction(self, left) ? poll_now(self) : 0;
     }
     alarm = true;
     uv_update_time(&self->uv);
     uv_timer_start(&self->alarm, on_alarm, left < 86400 ? (uint64_t)(left * 1e3) : 86400000, 0);
   }
+  self->armed = false;
   let_gil_go(self);
   uv_run(&self->uv, UV_RUN_ONCE);
   loop_gil(self);
@@ -144,6 +150,21 @@ static int run_ready(Loop *self) {
   return 0;
 }
 
+/* The clock is not free either: when turns have been short it is read only
+ * every SHORT_TURNS of them, unless there are timers. */
+static bool poll_is_due(Loop *self, uint64_t *now) {
+  if (self->ran >= POLL_HANDLES)
+    return true;
+  if (++self->turns < self->hurry && self->timers.count == 0)
+    return false;
+  *now = uv_hrtime();
+  bool shorts = *now - self->read_at < SHORT_TURNS * (uint64_t)SHORT_NS;
+  self->hurry = shorts ? SHORT_TURNS : 0;
+  self->turns = 0;
+  self->read_at = *now;
+  return *now - self->polled > POLL_NS;
+}
+
 static int turn(Loop *self, bool must_poll) {
   uint64_t now = 0;
   /* Without waiting for the poll to say it. */
@@ -155,7 +176,7 @@ static int turn(Loop *self, bool must_poll) {
       return -1;
     must_poll = true;
   } else {
-    must_poll = must_poll || self->ran >= POLL_HANDLES || (now = uv_hrtime()) - self->polled > POLL_NS;
+    must_poll = must_poll || poll_is_due(self, &now);
     if (must_poll && poll_now(self) < 0)
       return -1;
   }
@@ -163,7 +184,7 @@ static int turn(Loop *self, bool must_poll) {
     if (PyErr_CheckSignals() < 0)
       return -1;
     self->ran = 0;
-    self->polled = now = uv_hrtime();
+    self->polled = self->read_at = now = uv_hrtime();
   }
   if (self->timers.count > 0 && take_due(self, (double)(now ? now : uv_hrtime()) * 1e-9) < 0)
     return -1;

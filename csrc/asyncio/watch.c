@@ -26,6 +26,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     /* An error condition on the descriptor, upon which libuv has stopped: for
      * who waits it is the same as ready, the system call will say what it is. */
     events = self->events;
+    loop->armed = true;
     uv_poll_start(poll, events, on_poll);
   }
   PyObject *user = Py_XNewRef(self->user);
@@ -111,6 +112,7 @@ int watch_set(Watch *self, int events) {
     return -1;
   }
   self->events = (uint8_t)events;
+  self->loop->armed = true;
   if (before == 0)
     Py_XINCREF(self->user);
   else if (events == 0)
@@ -132,6 +134,7 @@ void watch_close(Watch *self) {
       loop->unchecked[i] = NULL;
   self->events = 0;
   self->user = NULL;
+  loop->armed = true;
   /* In a forked child libuv would undo the parent's registration. */
   if (!loop_stale(loop))
     uv_close((uv_handle_t *)&self->poll, on_closed);
