@@ -185,7 +185,8 @@ class Run:
         if self._load is None:
             return process.ask(request, self._scenario.timeout)
         services = process.greeting["services"]
-        return self._load.ask({**request, "address": services[request["service"]]}, self._scenario.timeout)
+        address = services[str(request["service"])]
+        return self._load.ask({**request, "address": address, "server": process.pid}, self._scenario.timeout)
 
     def _offers(self, process: PeerProcess, service: object) -> bool:
         """Whether a server has what a cell is about; every peer that is none has."""
@@ -250,7 +251,7 @@ class Run:
             if not self._scenario.metrics:
                 _check(process.peer, cell, request, reply)
                 reply["rate"] = reply["operations"] / reply["seconds"]
-                reply["processor"] = own
+                reply.setdefault("processor", own)
             if not disturbed:
                 return reply
             if self._patience <= 0:

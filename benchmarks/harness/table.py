@@ -31,6 +31,13 @@ def paired(results: Results, cell: str, ratio: Ratio) -> list[float]:
     return [a / b for a, b in zip(ours, theirs, strict=False)]
 
 
+def cheaper(results: Results, cell: str, ratio: Ratio) -> list[float]:
+    """How many times our processor time an operation costs the other, round by round."""
+    sides = [results.rounds[cell].get(peer.name, []) for peer in (ratio.subject, ratio.against)]
+    ours, theirs = ([reply["processor"] / reply["operations"] for reply in replies] for replies in sides)
+    return [b / a for a, b in zip(ours, theirs, strict=False)]
+
+
 def geometric_means(results: Results, ratio: Ratio) -> list[float]:
     """The geometric mean of the ratio over all cells that both sides took part in, round by round."""
     cells = [values for cell in results.rounds if (values := paired(results, cell, ratio))]
@@ -169,8 +176,14 @@ def _processor(scenario: Scenario, results: Results) -> list[str]:
 
 
 def _over_all_cells(scenario: Scenario, results: Results) -> list[str]:
-    """One line for each ratio: its mean over the cells, and the cell where it is worst."""
-    rows = [["ratio over all cells", "geometric mean", "target", "worst cell", ""]]
+    """One line for each ratio: its mean over the cells, the cell where it is worst, and the same by processor time.
+
+    That one says how many times what we need an operation costs the other: it has no idle time in it, and less of
+    what else the machine does.
+    """
+    rows = [
+        ["ratio over all cells", "geometric mean", "target", "worst", "in cell", "processor time", "worst", "in cell"]
+    ]
     for ratio in scenario.ratios:
         cells = {cell: median(values) for cell in results.rounds if (values := paired(results, cell, ratio))}
         if cells:
@@ -178,7 +191,11 @@ def _over_all_cells(scenario: Scenario, results: Results) -> list[str]:
             target = "" if ratio.mean is None else _short(ratio.mean)
             mean = median(geometric_means(results, ratio))
             name = f"{ratio.subject.name} / {ratio.against.name}"
+            costs = {cell: median(values) for cell in cells if (values := cheaper(results, cell, ratio))}
+            dearest = min(costs, key=lambda cell: costs[cell])
+            cost = geometric_mean(costs.values())
             rows.append([name, _short(mean), target, _short(cells[worst]), worst])
+            rows[-1] += [_short(cost), _short(costs[dearest]), dearest]
     return _aligned(rows)
 
 

@@ -17,7 +17,7 @@ from benchmarks.peers import loops
 from benchmarks.peers.protocol import say
 
 READ = 64 * 1024  # bytes asked for at once where the program has to say a number
-BUFFER = 256 * 1024  # what a BufferedProtocol offers
+BUFFER = 128 * 1024  # what a BufferedProtocol offers: more than the longest message
 BACKLOG = 4096
 
 

@@ -9,6 +9,7 @@
  *              "hold": opens the connections, uses each once and keeps them. "touch": uses each held one once. "drop": closes them.
  *   address    "tcp:PORT" or "udp:PORT" on 127.0.0.1, "unix:PATH"
  *   size       of a message in bytes; verify: compare the answers
+ *   server     its process id: the processor time it needs between the first message and the last answer is reported as `processor`
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -46,6 +47,14 @@ static double now(void) {
     struct timespec time;
 
     clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* What a process has used so far; its clock is named as clock_getcpuclockid(3) does. */
+static double processor(long process) {
+    struct timespec time = {0};
+
+    clock_gettime((clockid_t)(~(unsigned)process << 3 | 2), &time);
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
@@ -281,11 +290,13 @@ int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("{\"load\": \"C\"}\n");
     while (fgets(line, sizeof line, stdin)) {
-        double begin, seconds = 0.0, idle = 0.0;
+        double begin, seconds = 0.0, idle = 0.0, used = 0.0;
+        long server;
         int http;
 
         sscanf(value(line, "\"operation\": \""), "%15[^\"]", operation);
         sscanf(value(line, "\"address\": \""), "%4095[^\"]", address);
+        server = atol(value(line, "\"server\": "));
         http = strcmp(operation, "http") == 0;
         verify = strncmp(value(line, "\"verify\": "), "true", 4) == 0 && !http;
         failure[0] = 0;
@@ -302,9 +313,11 @@ int main(void) {
                 seconds = now() - begin;
                 if (strcmp(operation, "hold") != 0) {
                     expect(atoll(value(line, "\"operations\": ")));
+                    used = processor(server);
                     begin = now();
                     idle = run();
                     seconds = now() - begin;
+                    used = processor(server) - used;
                 }
             }
             if (strcmp(operation, "hold") != 0)
@@ -314,8 +327,8 @@ int main(void) {
             printf("{\"error\": \"%s\"}\n", failure);
             close_all();
         } else
-            printf("{\"seconds\": %.9f, \"operations\": %lld, \"total\": %lld, \"idle\": %.4f, \"lost\": %lld}\n", seconds, done,
-                   http ? done : bytes, seconds > 0 ? idle / seconds : 0.0, lost);
+            printf("{\"seconds\": %.9f, \"operations\": %lld, \"total\": %lld, \"idle\": %.4f, \"processor\": %.9f, \"lost\": %lld}\n",
+                   seconds, done, http ? done : bytes, seconds > 0 ? idle / seconds : 0.0, used, lost);
     }
     return 0;
 }
