@@ -82,7 +82,10 @@ static int poll_now(Loop *self) {
   return self->error ? -1 : 0;
 }
 
-static void on_alarm(uv_timer_t *Py_UNUSED(timer)) {}
+/* Before 1.45 uv_run() serves timers ahead of the poll. An alarm that is over by
+ * then, because the GIL was slow to be let go, no longer bounds the poll: a stop
+ * keeps it from blocking, and is forgotten when uv_run() returns. */
+static void on_alarm(uv_timer_t *timer) { uv_stop(timer->loop); }
 
 static int poll_blocking(Loop *self, double until) {
   if (before_poll(self) < 0)
