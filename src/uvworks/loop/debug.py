@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import logging
-from asyncio import format_helpers
 from typing import Any
 
 from .._engine import core
@@ -24,10 +23,7 @@ class Debugging(core.BaseLoop, asyncio.AbstractEventLoop):
 
     def _note_time(self, what: Any, seconds: float) -> None:
         """A callback took longer than slow_callback_duration."""
-        callback = getattr(what, "_callback", None)
-        task = getattr(callback, "__self__", None)
-        if isinstance(task, asyncio.Task):
-            what = repr(task)
-        elif callback is not None:
-            what = format_helpers._format_callback_source(callback, what._args)  # type: ignore[attr-defined]
-        _logger.warning("Executing %s took %.3f seconds", what, seconds)
+        owner = getattr(getattr(what, "_callback", None), "__self__", None)
+        if isinstance(owner, asyncio.Task):
+            what = owner
+        _logger.warning("Executing %r took %.3f seconds", what, seconds)
