@@ -260,7 +260,7 @@ async def test_the_order_of_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::2", 0, 0, 0)),
         ]
 
-    monkeypatch.setattr(dns, "getaddrinfo", answer)
+    monkeypatch.setattr("uvworks.dns._lookup.getaddrinfo", answer)
     assert families(await dns.lookup("name", all=True)) == [6, 4, 6]
     assert families(await dns.lookup("name", all=True, order="ipv4first")) == [4, 6, 6]
     assert families(await dns.lookup("name", all=True, order="ipv6first")) == [6, 6, 4]

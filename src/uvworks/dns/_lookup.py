@@ -1,30 +1,11 @@
-"""Names and addresses on libuv's worker pool, from any asyncio loop.
-
-getaddrinfo() and getnameinfo() have the standard library's arguments and results, lookup() and lookup_service() Node's.
-All ask the system's resolver, as one job on the lane ``dns``, in C without the GIL. A numeric address is answered at
-once. Equal lookups that are in flight on a loop share one job, which is cancelled with the last that waits for it. The
-resolver itself cannot be interrupted: a lookup that is cancelled while it runs keeps its worker until the resolver
-gives up, and is counted as orphaned; the lane's limit keeps the other workers out of its reach.
-"""
+"""Names and addresses by the system's resolver."""
 
 import socket
 from ipaddress import ip_address
 from operator import index
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
-from ._engine import core
-
-__all__ = [
-    "ADDRCONFIG",
-    "ALL",
-    "V4MAPPED",
-    "Address",
-    "Service",
-    "getaddrinfo",
-    "getnameinfo",
-    "lookup",
-    "lookup_service",
-]
+from .._engine import core
 
 #: Hints of lookup(): only families that this machine has an address of; IPv6 addresses that stand for IPv4 ones when
 #: there are no others; with V4MAPPED, those beside the others.
