@@ -168,6 +168,12 @@ PyObject *loop_sock_connect(Loop *self, PyObject *const *args, Py_ssize_t nargs,
 PyObject *loop_sock_accept(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 int sockets_init(PyObject *module);
 
+/* Futures and tasks (tasks.c) ---------------------------------------------- */
+
+PyObject *loop_create_future(Loop *self, PyObject *ignored);
+PyObject *loop_create_task(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+int tasks_init(void);
+
 /* The loop (loop.c, run.c) ------------------------------------------------ */
 
 enum { READ_BUFFER = 256 * 1024, IDLE_MAX = 64 };
@@ -196,6 +202,7 @@ struct Loop {
   unsigned long thread; /* that runs the loop, 0 when none does */
   double slow_callback_duration;
   unsigned generation; /* of forks, when it was made */
+  PyObject *task_factory; /* or NULL */
   struct Port *port; /* the door to the engine, or NULL */
   Watch *port_watch;
   bool error; /* an exception is set that ends the run */

@@ -358,6 +358,7 @@ static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
 static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->port);
+  Py_VISIT(self->task_factory);
   for (size_t i = 0; i < self->ready.count; i++) {
     int outcome =
         handle_visit(self->ready.ring[(self->ready.head + i) & self->ready.mask], visit, arg);
@@ -374,6 +375,7 @@ static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
 
 static int Loop_clear(Loop *self) {
   loop_close(self);
+  Py_CLEAR(self->task_factory);
   return 0;
 }
 
@@ -381,7 +383,7 @@ static void Loop_dealloc(Loop *self) {
   PyObject_GC_UnTrack(self);
   if (self->weakrefs != NULL)
     PyObject_ClearWeakRefs((PyObject *)self);
-  loop_close(self);
+  Loop_clear(self);
   PyMem_Free(self->watches);
   PyMem_Free(self->unchecked);
   PyMem_RawFree(self->read_buffer);
@@ -402,6 +404,9 @@ static PyMethodDef methods[] = {
      "call_later(delay, callback, *args, context=None): run it after `delay` seconds."},
     {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS,
      "call_at(when, callback, *args, context=None): run it when time() has reached `when`."},
+    {"create_future", (PyCFunction)loop_create_future, METH_NOARGS, "A future of this loop."},
+    {"create_task", (PyCFunction)(void (*)(void))loop_create_task, METH_FASTCALL | METH_KEYWORDS,
+     "create_task(coro, *, name=None, context=None, **options): a task that runs the coroutine."},
     {"time", Loop_time, METH_NOARGS, "The loop's clock, in seconds; time.monotonic()."},
     {"stop", (PyCFunction)Loop_stop, METH_NOARGS, "End the run after the current turn."},
     {"is_running", (PyCFunction)Loop_is_running, METH_NOARGS, "True while it runs."},
@@ -457,6 +462,7 @@ static PyMethodDef methods[] = {
 static PyMemberDef members[] = {
     {"slow_callback_duration", T_DOUBLE, offsetof(Loop, slow_callback_duration), 0,
      "Seconds after which debug mode calls a callback slow."},
+    {"_task_factory", T_OBJECT, offsetof(Loop, task_factory), 0, NULL},
     {"_closed", T_BOOL, offsetof(Loop, closed), READONLY, NULL},
     {"_stopping", T_BOOL, offsetof(Loop, stopping), READONLY, NULL},
     {"_debug", T_BOOL, offsetof(Loop, debug), READONLY, NULL},
@@ -486,7 +492,7 @@ PyTypeObject Loop_Type = {
 };
 
 int asyncio_init(PyObject *module) {
-  if (names_init() < 0 || handles_init() < 0 || readers_init() < 0 || transports_init() < 0 ||
+  if (names_init() < 0 || handles_init() < 0 || readers_init() < 0 || tasks_init() < 0 || transports_init() < 0 ||
       transport_types_init() < 0 || streams_init(module) < 0 || listeners_init(module) < 0 ||
       sockets_init(module) < 0 || datagrams_init(module) < 0 || pipes_init(module) < 0)
     return -1;

@@ -6,6 +6,7 @@
   X(_asyncio_future_blocking)                                                                      \
   X(_attach)                                                                                       \
   X(_check_callback)                                                                               \
+  X(_create_task)                                                                                  \
   X(_detach)                                                                                       \
   X(_note_time)                                                                                    \
   X(buffer_updated)                                                                                \

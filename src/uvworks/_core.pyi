@@ -1,9 +1,9 @@
 """Types of uvworks._core (csrc/core): the GIL-keeping path between event loops and the engine."""
 
-from asyncio import AbstractEventLoop, DatagramTransport, ReadTransport, Transport, WriteTransport
+from asyncio import AbstractEventLoop, DatagramTransport, Future, ReadTransport, Task, Transport, WriteTransport
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Final, TypeVarTuple, final
+from typing import Any, Final, TypeVar, TypeVarTuple, final
 
 ACCESS: Final[int]
 APPEND: Final[int]
@@ -131,6 +131,7 @@ def call_executor(future: Any, lane: str, func: Callable[..., Any], /, *args: An
 def call_port(port: Port, callback: Callable[..., Any] | None, lane: str, func: Callable[..., Any], /) -> Job: ...
 def check_deadlock(lane: str, /) -> None: ...
 
+_T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 class Handle:
@@ -154,6 +155,16 @@ class BaseLoop:
     def call_at(
         self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> Any: ...
+    _task_factory: Any
+    def create_future(self) -> Future[Any]: ...
+    def create_task(
+        self,
+        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> Task[_T]: ...
     def time(self) -> float: ...
     def stop(self) -> None: ...
     def is_running(self) -> bool: ...

@@ -30,16 +30,11 @@ def _takes_name(factory: Callable[..., Any]) -> bool:
 
 
 class Tasks(core.BaseLoop, asyncio.AbstractEventLoop):
-    """create_future, create_task, set_task_factory."""
+    """create_task where it is more than asyncio's Task, set_task_factory. The common case is C (tasks.c)."""
 
-    _task_factory: Any = None
     _task_factory_takes_name = False
 
-    def create_future(self) -> asyncio.Future[Any]:
-        """A future of this loop."""
-        return asyncio.Future(loop=self)
-
-    def create_task(
+    def _create_task(
         self,
         coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
         *,
@@ -47,7 +42,7 @@ class Tasks(core.BaseLoop, asyncio.AbstractEventLoop):
         context: Context | None = None,
         **options: Any,
     ) -> asyncio.Task[_T]:
-        """A task that runs the coroutine.
+        """create_task with options, with a factory, or in debug mode.
 
         Further options, such as ``eager_start=True`` from 3.12 on, are those of
         the running Python's asyncio.Task, or of the factory.
@@ -79,7 +74,10 @@ class Tasks(core.BaseLoop, asyncio.AbstractEventLoop):
         """
         if factory is not None and not callable(factory):
             raise TypeError("task factory must be a callable or None")
-        self._task_factory = factory
+        if factory is not None:
+            self._task_factory = factory
+        elif self._task_factory is not None:
+            del self._task_factory
         self._task_factory_takes_name = factory is not None and _takes_name(factory)
 
     def get_task_factory(self) -> Any:
