@@ -258,6 +258,7 @@ def test_a_loop_that_ran_is_collected(loop_factory: Factory) -> None:
 
 def test_what_a_loop_looks_like(loop: Loop) -> None:
     name = type(loop).__name__
+    loop.set_debug(False)
     assert f"<{name} running=False closed=False debug=False>" == repr(loop)
     loop.close()
     assert f"<{name} running=False closed=True debug=False>" == repr(loop)
