@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.loop.support import LOCALHOST, Recorder, echo_server, echoes, only_uvworks, unanswering, unused_port
+from tests.loop.support import LOCALHOST, Recorder, echo_server, echoes, only_uvworks, serving, unanswering, unused_port
 from tests.support import async_error_of
 from uvworks.loop.connect import interleaved
 
@@ -296,3 +297,47 @@ async def test_debug_mode_wants_sockets_that_do_not_block() -> None:
     with socket.socket() as sock:
         with pytest.raises(ValueError, match="the socket must be non-blocking"):
             await loop.sock_connect(sock, (LOCALHOST, 1))
+
+
+def garbage() -> list[str]:
+    """The types of what only the garbage collector frees now."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return sorted(type(thing).__name__ for thing in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+@only_uvworks
+@pytest.mark.parametrize("delay", [None, 0.01])
+async def test_failures_leave_nothing_to_the_garbage_collector(delay: float | None) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def fail(**options: Any) -> None:
+        try:
+            await loop.create_connection(asyncio.Protocol, "name.test", 1, **options)
+        except (OSError, ExceptionGroup):
+            return
+        raise AssertionError("did connect")
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with serving(await asyncio.start_server(hang_up, LOCALHOST, 0)) as server:
+        answer(server.sockets[0].getsockname())
+        await fail(ssl=True)
+        answer((LOCALHOST, unused_port()), ("127.0.0.2", unused_port("127.0.0.2")))
+        gc.collect()
+        gc.disable()
+        try:
+            await fail(happy_eyeballs_delay=delay)
+            await fail(happy_eyeballs_delay=delay, all_errors=True)
+            await fail(happy_eyeballs_delay=delay, local_addr=("192.0.2.1", 0))
+            answer(server.sockets[0].getsockname())
+            await fail(ssl=True)
+            await asyncio.sleep(0.05)
+            assert garbage() == []
+        finally:
+            gc.enable()

@@ -178,6 +178,8 @@ class Connections(Resolver):
         except BaseException:
             transport.close()
             raise
+        finally:
+            del waiter  # its exception holds this frame
         return transport, protocol
 
 

@@ -83,6 +83,8 @@ class Datagrams(Resolver):
         except BaseException:
             transport.close()
             raise
+        finally:
+            del waiter  # its exception holds this frame
         return transport, protocol
 
     async def _routes(self, local_addr: Any, remote_addr: Any, family: int, proto: int, flags: int) -> list[_Route]:

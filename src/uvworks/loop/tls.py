@@ -165,4 +165,6 @@ class StartTLS(core.BaseLoop, asyncio.AbstractEventLoop):
             made.cancel()
             resumed.cancel()
             raise
+        finally:
+            del waiter  # its exception holds this frame
         return secure
