@@ -310,3 +310,60 @@ async def test_flow_control_is_what_it_was(file: BinaryIO, tls: Any) -> None:
         await until(lambda: len(theirs.data) == written + len(DATA))
         assert heard[:2] == ["pause", "resume"]
         assert heard == ["pause", "resume"] * (len(heard) // 2)
+
+
+@only_uvworks  # asyncio takes them for empty
+async def test_files_that_do_not_know_their_size(tls: Any) -> None:
+    loop = asyncio.get_running_loop()
+    reading, writing = os.pipe()
+    with open(writing, "wb") as end:
+        end.write(b"through a pipe")
+    with open(reading, "rb") as pipe, open("/proc/self/cmdline", "rb") as kernels:
+        expected = b"through a pipe" + kernels.read()
+        async with connection(**tls) as (transport, _, theirs):
+            assert await loop.sendfile(transport, pipe) == 14
+            assert await loop.sendfile(transport, kernels) == len(expected) - 14
+            await until(lambda: theirs.data == expected)
+
+
+async def test_files_that_cannot_be_read(tmp_path: Path, tls: Any) -> None:
+    loop = asyncio.get_running_loop()
+    async with connection(**tls) as (transport, protocol, theirs):
+        (tmp_path / "closed").write_bytes(b"x")
+        with (tmp_path / "closed").open("rb") as closed:
+            pass
+        with pytest.raises(ValueError, match="closed file"):
+            await loop.sendfile(transport, closed)
+        assert transport.get_protocol() is protocol
+        theirs.transport.write(b"still reading")
+        await until(lambda: protocol.data == b"still reading")
+
+
+@only_uvworks  # asyncio: KeyError, or the second's data among the first's
+async def test_two_at_once(file: BinaryIO, tls: Any) -> None:
+    loop = asyncio.get_running_loop()
+    async with connection(**tls) as (transport, protocol, theirs):
+        first = loop.create_task(loop.sendfile(transport, file))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="sendfile is in progress"):
+            await loop.sendfile(transport, file)
+        assert await asyncio.wait_for(first, 30) == len(DATA)
+        await until(lambda: theirs.data == DATA)
+        assert transport.get_protocol() is protocol
+
+
+@only_uvworks
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_the_transport_ends_while_it_is_drained(file: BinaryIO, tls: Any, end: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with connection(**tls) as (transport, protocol, theirs):
+        theirs.transport.pause_reading()
+        for _ in range(20):
+            transport.write(bytes(1 << 20))
+        task = loop.create_task(loop.sendfile(transport, file))
+        await asyncio.sleep(0.02)
+        getattr(transport, end)()
+        theirs.transport.resume_reading()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(protocol.lost, 10)

@@ -82,6 +82,8 @@ class Sendfile(core.BaseLoop, asyncio.AbstractEventLoop):
         with _Guard(transport) as guard:
             await transport._make_empty_waiter()
             try:
+                if transport.is_closing():
+                    raise ConnectionError("Connection closed while it was drained")
                 # On a descriptor of our own: the transport watches the other, and may close it at any time.
                 with transport._sock.dup() as guard.sock:
                     return await self._send(guard.sock, file, offset, count)
@@ -96,11 +98,9 @@ class Sendfile(core.BaseLoop, asyncio.AbstractEventLoop):
         """
         try:
             source = file.fileno()
-            size = os.fstat(source).st_size
+            os.lseek(source, 0, os.SEEK_CUR)  # a pipe or a socket has no offset to send from
         except (AttributeError, io.UnsupportedOperation, OSError) as exception:
             raise SendfileNotAvailableError("not a regular file") from exception
-        if not (count or size):
-            return 0
         target = sock.fileno()
         sent = 0
         try:
@@ -134,7 +134,8 @@ class Sendfile(core.BaseLoop, asyncio.AbstractEventLoop):
 
     async def _copy(self, file: Any, offset: int, count: int | None, write: Callable[[memoryview], Any]) -> int:
         """Read the file on another thread and write what was read."""
-        if offset or hasattr(file, "seek"):
+        seekable = file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")
+        if offset or seekable:
             file.seek(offset)
         sent = 0
         try:
@@ -147,7 +148,7 @@ class Sendfile(core.BaseLoop, asyncio.AbstractEventLoop):
                 await write(view[:n])
                 sent += n
         finally:
-            if sent and hasattr(file, "seek"):
+            if sent and seekable:
                 file.seek(offset + sent)
         return sent
 
@@ -178,6 +179,8 @@ class _Guard(asyncio.Protocol):
         self.sock: socket.socket | None = None  # what sendfile(2) writes to
         self._transport = transport
         self._protocol = transport.get_protocol()
+        if isinstance(self._protocol, _Guard):
+            raise RuntimeError("unable to send a file; sendfile is in progress")
         self._was_reading = transport.is_reading()
         self._was_paused = transport._protocol_paused
         self._room: asyncio.Future[None] | None = None
@@ -229,11 +232,12 @@ class _Guard(asyncio.Protocol):
                 self.sock.shutdown(socket.SHUT_RDWR)  # sendfile(2) fails now, instead of waiting for ever
         self._protocol.connection_lost(exc)
 
+    def eof_received(self) -> bool | None:
+        eof: bool | None = self._protocol.eof_received()  # TLS says so while it closes
+        return eof
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         raise RuntimeError("Invalid state: connection should have been established already.")
 
     def data_received(self, data: bytes) -> None:
-        raise RuntimeError("Invalid state: reading should be paused")
-
-    def eof_received(self) -> None:
         raise RuntimeError("Invalid state: reading should be paused")
