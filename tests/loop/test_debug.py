@@ -109,12 +109,12 @@ def test_slow_readers_are_named(debug_loop: Loop, caplog: pytest.LogCaptureFixtu
 
         def slow_reader() -> None:
             time.sleep(0.02)
-            debug_loop.remove_reader(ours)
             debug_loop.stop()
 
         debug_loop.add_reader(ours, slow_reader)
         theirs.send(b"x")
         debug_loop.run_forever()
+        debug_loop.remove_reader(ours)
     assert "slow_reader" in caplog.text and "took 0.0" in caplog.text
 
 
