@@ -168,8 +168,17 @@ static bool poll_is_due(Loop *self, uint64_t *now) {
   return *now - self->polled > POLL_NS;
 }
 
+static int take_timers(Loop *self, uint64_t now) {
+  if (self->timers.count == 0)
+    return 0;
+  return take_due(self, (double)(now ? now : uv_hrtime()) * 1e-9);
+}
+
+/* What is ready or due goes before what a poll finds, as in asyncio, where the
+ * poll's callbacks go behind it: transports call their protocols at once. */
 static int turn(Loop *self, bool must_poll) {
   uint64_t now = 0;
+  bool ended = false;
   /* Without waiting for the poll to say it. */
   if (self->port != NULL && !self->port->closed && uvw_owner_filled(self->port->owner) &&
       port_dispatch(self->port) < 0)
@@ -178,9 +187,14 @@ static int turn(Loop *self, bool must_poll) {
     if (poll_blocking(self, timers_next(&self->timers)) < 0)
       return -1;
     must_poll = true;
-  } else {
-    must_poll = must_poll || poll_is_due(self, &now);
-    if (must_poll && poll_now(self) < 0)
+  } else if (must_poll || poll_is_due(self, &now)) {
+    must_poll = true;
+    if (!self->stopping) {
+      if (take_timers(self, now) < 0 || run_ready(self) < 0)
+        return -1;
+      ended = self->stopping;
+    }
+    if (poll_now(self) < 0)
       return -1;
   }
   if (must_poll) {
@@ -189,9 +203,9 @@ static int turn(Loop *self, bool must_poll) {
     self->ran = 0;
     self->polled = self->read_at = now = uv_hrtime();
   }
-  if (self->timers.count > 0 && take_due(self, (double)(now ? now : uv_hrtime()) * 1e-9) < 0)
+  if (take_timers(self, now) < 0)
     return -1;
-  return run_ready(self);
+  return ended ? 0 : run_ready(self);
 }
 
 int loop_run(Loop *self) {

@@ -224,14 +224,16 @@ async def test_tls_within_tls(server_tls: Context, client_tls: Context) -> None:
     loop = asyncio.get_running_loop()
 
     async def inner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"go ")  # or the client's hello might come while this still reads plain data
         await writer.start_tls(server_tls)
         await echo(reader, writer)
 
     async with serving(await asyncio.start_server(inner, LOCALHOST, 0, ssl=server_tls)) as server:
         transport, protocol = await loop.create_connection(Recorder, *server.sockets[0].getsockname(), ssl=client_tls)
+        await until(lambda: protocol.data == b"go ")
         secure = await loop.start_tls(transport, protocol, client_tls, server_hostname="localhost")
         secure.write(b"twice")
-        await until(lambda: protocol.data == b"twice")
+        await until(lambda: protocol.data == b"go twice")
         secure.close()
         await asyncio.wait_for(protocol.lost, 10)
 
