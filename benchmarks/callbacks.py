@@ -26,6 +26,7 @@ SCENARIO = Scenario(
     cells=[Cell(name, {"operation": name, "in_flight": 1}) for name in TARGETS],
     peers=[OURS, *OTHERS],
     ratios=[Ratio(OURS, other, {} if other.name == "asyncio" else TARGETS) for other in OTHERS],
+    one_core=True,
     seconds=SHORT,
     rounds=MANY,
 )

@@ -144,7 +144,7 @@ class Run:
     def run(self, cells: list[Cell], peers: list[Peer], progress: Callable[[str], None]) -> Results:
         """Runs the cells one after another; within a cell, the peers take turns."""
         try:
-            cores = two_cores() if self._scenario.load else None
+            cores = two_cores() if self._scenario.load or self._scenario.one_core else None
             for peer in peers:
                 self._start(peer, cores and cores[0])
             if self._scenario.load:

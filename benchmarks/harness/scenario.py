@@ -81,6 +81,7 @@ class Scenario:
     metrics: Sequence[str] = ()
     limits: Sequence[Limit] = ()
     load: Peer | None = None
+    one_core: bool = False  # keep a peer on one core: whether its threads share one decides more than the peer does
     on_tmpfs: bool = False
     seconds: Mapping[str, float] = field(default_factory=lambda: {"full": 0.4, "quick": 0.06})  # length of one round
     rounds: Mapping[str, int] = field(default_factory=lambda: {"full": 5, "quick": 3})  # odd: a median is then a round
