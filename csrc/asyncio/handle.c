@@ -26,9 +26,9 @@ Handle *handle_new(PyTypeObject *type, Loop *loop, PyObject *callback, PyObject 
   }
   self->loop = (Loop *)Py_NewRef(loop);
   self->callback = Py_NewRef(callback);
-  self->traceback = NULL;
+  self->traceback = self->text = NULL;
   self->weakrefs = NULL;
-  self->cancelled = self->scheduled = self->persistent = false;
+  self->running = self->cancelled = self->scheduled = self->persistent = false;
   self->argc = 0;
   if (nargs <= INLINE_ARGS) {
     for (Py_ssize_t i = 0; i < nargs; i++)
@@ -71,6 +71,7 @@ static void handle_dealloc(Handle *self) {
     PyObject_ClearWeakRefs((PyObject *)self);
   handle_forget(self);
   Py_CLEAR(self->traceback);
+  Py_CLEAR(self->text);
   Py_CLEAR(self->loop);
   if (free_count < FREE_MAX) {
     self->callback = (PyObject *)free_list;
@@ -140,28 +141,19 @@ static int report(Handle *self) {
 int handle_run(Handle *self) {
   if (self->callback == NULL)
     return 0;
-  /* The callback may cancel its own handle; what is running stays. */
-  PyObject *context = Py_NewRef(self->context);
-  PyObject *callback = Py_NewRef(self->callback);
-  PyObject *result;
+  PyObject *context = self->context, *callback = self->callback, *result;
+  bool outer = self->running; /* _run() within itself */
+  self->running = true;
   if (PyContext_Enter(context) < 0) {
     result = NULL;
   } else {
     if (self->argc == 0) {
       result = PyObject_CallNoArgs(callback);
     } else if (self->argc == MANY_ARGS) {
-      PyObject *args = Py_NewRef(self->args[0]);
-      result = PyObject_Call(callback, args, NULL);
-      Py_DECREF(args);
+      result = PyObject_Call(callback, self->args[0], NULL);
     } else {
-      PyObject *args[1 + INLINE_ARGS]; /* the first is scratch of the protocol */
-      int count = self->argc;
-      for (int i = 0; i < count; i++)
-        args[1 + i] = Py_NewRef(self->args[i]);
-      result = PyObject_Vectorcall(callback, args + 1,
-                                   (size_t)count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-      for (int i = 0; i < count; i++)
-        Py_DECREF(args[1 + i]);
+      result = PyObject_Vectorcall(callback, self->args,
+                                   self->argc | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     if (result == NULL) {
       PyObject *type, *value, *traceback;
@@ -173,25 +165,25 @@ int handle_run(Handle *self) {
       Py_CLEAR(result);
     }
   }
-  Py_DECREF(context);
   int outcome = 0;
-  if (result == NULL) {
-    /* Its own cancel() has forgotten what the report names. */
-    if (self->callback == NULL)
-      self->callback = Py_NewRef(callback);
+  if (result == NULL)
     outcome = report(self);
-  } else {
+  else
     Py_DECREF(result);
-  }
-  Py_DECREF(callback);
+  self->running = outer;
+  if (self->cancelled && !outer)
+    handle_forget(self);
   return outcome;
 }
 
 void handle_cancel(Handle *self) {
   if (self->cancelled)
     return;
+  if (self->loop->debug && (self->text = PyObject_Repr((PyObject *)self)) == NULL)
+    PyErr_Clear();
   self->cancelled = true;
-  handle_forget(self);
+  if (!self->running) /* then it lets go of everything when it returns */
+    handle_forget(self);
   if (self->scheduled)
     timers_note_cancel(&self->loop->timers);
 }
@@ -236,6 +228,8 @@ static PyObject *Handle_get_traceback(Handle *self, void *Py_UNUSED(closure)) {
 }
 
 static PyObject *Handle_repr(Handle *self) {
+  if (self->text != NULL)
+    return Py_NewRef(self->text);
   PyObject *parts = PyList_New(0), *text = NULL, *separator = NULL;
   if (parts == NULL)
     return NULL;
