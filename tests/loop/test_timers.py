@@ -53,13 +53,18 @@ def test_negative_and_past_times_are_due_at_once(loop: Loop) -> None:
 
 @only_uvworks
 def test_timers_are_never_early_and_hardly_late(loop: Loop) -> None:
-    off: list[float] = []
-    for number in range(1, 100):
-        wanted = loop.time() + number * 3.7e-4
-        loop.call_at(wanted, lambda wanted=wanted: off.append(loop.time() - wanted))
-    run_for(loop, 0.06)
-    assert len(off) == 99 and min(off) >= 0
-    assert sorted(off)[49] < 0.002, f"late by {sorted(off)[49]} s"
+    medians = []
+    for _ in range(10):  # another process may have the processor for a while
+        off: list[float] = []
+        for number in range(1, 100):
+            wanted = loop.time() + number * 3.7e-4
+            loop.call_at(wanted, lambda wanted=wanted, off=off: off.append(loop.time() - wanted))
+        run_for(loop, 0.06)
+        assert len(off) == 99 and min(off) >= 0
+        medians.append(sorted(off)[49])
+        if medians[-1] < 0.0008:  # libuv's steps alone would make 0.5 ms, asyncio is late by as much
+            return
+    raise AssertionError(f"late by {medians} s")
 
 
 @only_uvworks
