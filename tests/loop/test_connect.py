@@ -192,7 +192,7 @@ async def test_a_local_address() -> None:
 async def test_local_addresses_that_do_not_work() -> None:
     async with echo_server() as port:
         with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
-            await asyncio.open_connection(LOCALHOST, port, local_addr=("192.0.2.1", 0))
+            await asyncio.open_connection(LOCALHOST, port, local_addr=("198.51.100.1", 0))
         assert caught.value.errno == errno.EADDRNOTAVAIL
         with pytest.raises(OSError, match="no matching local address with family="):
             await asyncio.open_connection(LOCALHOST, port, local_addr=("::1", 0))
@@ -334,7 +334,7 @@ async def test_failures_leave_nothing_to_the_garbage_collector(delay: float | No
         try:
             await fail(happy_eyeballs_delay=delay)
             await fail(happy_eyeballs_delay=delay, all_errors=True)
-            await fail(happy_eyeballs_delay=delay, local_addr=("192.0.2.1", 0))
+            await fail(happy_eyeballs_delay=delay, local_addr=("198.51.100.1", 0))
             answer(server.sockets[0].getsockname())
             await fail(ssl=True)
             await asyncio.sleep(0.05)

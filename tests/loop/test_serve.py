@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.loop.support import LOCALHOST, Recorder, echo, echo_server, echoes, only_uvworks, serving, unused_port
-from tests.support import until
+from tests.support import python, until
 
 # asyncio's own Server does not wait for connections before 3.12, and cannot close them before 3.13.
 WAITS = sys.version_info >= (3, 12)
@@ -87,12 +87,12 @@ async def test_an_address_in_use() -> None:
 
 async def test_an_address_that_is_not_ours() -> None:
     with pytest.raises(OSError):
-        await asyncio.start_server(echo, "192.0.2.1", 0)
+        await asyncio.start_server(echo, "198.51.100.1", 0)
 
 
 @only_uvworks
 async def test_addresses_that_are_not_ours_are_left_out() -> None:
-    async with serving(await asyncio.start_server(echo, ["192.0.2.1", LOCALHOST], 0)) as server:
+    async with serving(await asyncio.start_server(echo, ["198.51.100.1", LOCALHOST], 0)) as server:
         assert [sock.getsockname()[0] for sock in server.sockets] == [LOCALHOST]
 
 
@@ -284,3 +284,68 @@ async def test_many_connections_at_once() -> None:
     async with echo_server(backlog=512) as port:
         streams = await asyncio.gather(*(asyncio.open_connection(LOCALHOST, port) for _ in range(200)))
         await asyncio.gather(*(echoes(*stream) for stream in streams))
+
+
+@only_uvworks
+async def test_addresses_of_which_none_is_ours() -> None:
+    with pytest.raises(OSError, match="could not bind on any address out of") as caught:
+        await asyncio.start_server(echo, ["198.51.100.1", "203.0.113.1"], 0)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+WITHOUT_DESCRIPTORS = """
+import asyncio, errno, os, resource, socket, sys
+import uvworks
+
+async def greet(reader, writer):
+    writer.write(b"hello")
+    writer.close()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    heard = []
+    loop.set_exception_handler(lambda loop, context: heard.append((context["message"], context["exception"].errno)))
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    clients = [socket.socket() for _ in range(3)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        pass
+    for attempt in (
+        loop.create_connection(asyncio.Protocol, *address),
+        loop.create_server(asyncio.Protocol, "127.0.0.1", 0),
+        loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0)),
+        loop.create_unix_connection(asyncio.Protocol, "/nothing"),
+        loop.create_unix_server(asyncio.Protocol, "/nothing"),
+    ):
+        try:
+            await attempt
+        except OSError as error:
+            assert error.errno == errno.EMFILE, error
+        else:
+            raise AssertionError("connected without a descriptor")
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(address)
+    await asyncio.sleep(0.2)
+    assert heard == [("socket.accept() out of system resource", errno.EMFILE)], heard
+    for fd in taken:
+        os.close(fd)
+    for client in clients:
+        assert await asyncio.wait_for(loop.sock_recv(client, 10), 10) == b"hello"
+        client.close()
+    server.close()
+    await server.wait_closed()
+
+uvworks.run(main())
+"""
+
+
+def test_a_server_outlives_a_lack_of_descriptors() -> None:
+    """It says so once, rests, and serves those who have waited."""
+    python(WITHOUT_DESCRIPTORS)

@@ -224,11 +224,13 @@ class Servers(Resolver):
     def _bound(self, infos: list[AddressInfo], options: list[int]) -> list[socket.socket]:
         """A socket for every address that this machine has; none stays open if one can not be bound."""
         sockets: list[socket.socket] = []
+        code: int | None = errno.EADDRNOTAVAIL
         try:
             for family, type_, proto, _, address in infos:
                 try:
                     sock = socket.socket(family, type_, proto)
-                except OSError:  # a family that this machine has not
+                except OSError as exception:  # a family that this machine has not
+                    code = exception.errno
                     if self.get_debug():
                         _logger.warning(
                             "create_server() failed to create socket.socket(%r, %r, %r)",
@@ -253,7 +255,7 @@ class Servers(Resolver):
                     if self.get_debug():
                         _logger.warning(message)
             if not sockets:
-                raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
+                raise OSError(code, f"could not bind on any address out of {[info[4] for info in infos]!r}")
         except BaseException:
             for sock in sockets:
                 sock.close()
