@@ -337,7 +337,14 @@ static int check_socket(SockOp *self) {
       return -1;
     }
   }
-  return (self->fd = fd_of(self->sock)) < 0 ? -1 : 0;
+  if ((self->fd = fd_of(self->sock)) >= 0)
+    return 0;
+  if (PyErr_ExceptionMatches(PyExc_ValueError) && PyObject_HasAttrString(self->sock, "fileno")) {
+    PyErr_Clear(); /* a closed socket, as its own methods would say */
+    errno = EBADF;
+    PyErr_SetFromErrno(PyExc_OSError);
+  }
+  return -1;
 }
 
 /* As a coroutine -------------------------------------------------------------- */
