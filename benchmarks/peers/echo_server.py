@@ -31,16 +31,24 @@ class Echo(asyncio.Protocol):
 
 class BufferedEcho(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
+        self.write = transport.write  # type: ignore[attr-defined]
+        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
+        self.sending = False
         self.buffer = memoryview(bytearray(BUFFER))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.transport.write(self.buffer[:nbytes])
-        if self.transport.get_write_buffer_size():  # it still sends from this buffer
+        self.write(self.buffer[:nbytes])
+        if self.sending:  # from this buffer
             self.buffer = memoryview(bytearray(BUFFER))
+
+    def pause_writing(self) -> None:
+        self.sending = True
+
+    def resume_writing(self) -> None:
+        self.sending = False
 
 
 class DatagramEcho(asyncio.DatagramProtocol):
