@@ -19,7 +19,7 @@ WAITS = sys.version_info >= (3, 12)
 
 async def test_a_server_serves_until_it_is_closed() -> None:
     server = await asyncio.start_server(echo, LOCALHOST, 0)
-    assert isinstance(server, asyncio.AbstractServer)
+    assert isinstance(server, asyncio.Server)
     assert server.is_serving()
     assert server.get_loop() is asyncio.get_running_loop()
     (sock,) = server.sockets
@@ -349,3 +349,26 @@ uvworks.run(main())
 def test_a_server_outlives_a_lack_of_descriptors() -> None:
     """It says so once, rests, and serves those who have waited."""
     python(WITHOUT_DESCRIPTORS)
+
+
+@only_uvworks  # asyncio's accepts nothing then
+@pytest.mark.parametrize("backlog", [-1, 0, 1])
+async def test_short_queues(backlog: int) -> None:
+    async with echo_server(backlog=backlog) as port:
+        for _ in range(3):
+            await echoes(*await asyncio.open_connection(LOCALHOST, port))
+
+
+async def test_a_server_that_cannot_start() -> None:
+    """Two sockets may be bound to one address, but not both listen."""
+    first, second = socket.socket(), socket.socket()
+    for sock in (first, second):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    first.bind((LOCALHOST, 0))
+    second.bind(first.getsockname())
+    async with serving(await asyncio.start_server(echo, sock=first)):
+        server = await asyncio.start_server(echo, sock=second, start_serving=False)
+        with pytest.raises(OSError, match="Address already in use"):
+            await server.start_serving()
+        server.close()
+        assert second.fileno() == -1

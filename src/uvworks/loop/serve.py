@@ -26,8 +26,11 @@ _logger = logging.getLogger("asyncio")
 _WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
 
 
-class Server(asyncio.AbstractServer):
-    """What create_server() and create_unix_server() return; as asyncio.Server, with 3.13's methods on all Pythons."""
+class Server(asyncio.Server):
+    """What create_server() and create_unix_server() return, with 3.13's methods on all Pythons.
+
+    A subclass only so that it is what annotations promise: nothing of asyncio's own server is used.
+    """
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class Server(asyncio.AbstractServer):
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
 
     @property
-    def sockets(self) -> tuple[TransportSocket, ...]:
+    def sockets(self) -> tuple[TransportSocket, ...]:  # type: ignore[override]  # as asyncio's in fact are
         """The listening sockets; none once the server is closed."""
         return tuple(TransportSocket(sock) for sock in self._sockets or ())
 
@@ -72,10 +75,17 @@ class Server(asyncio.AbstractServer):
             return
         if self._sockets is None:
             raise RuntimeError(f"server {self!r} is closed")
-        self._listeners = []
-        for sock in self._sockets:
-            sock.listen(self._backlog)
-            self._listeners.append(self._loop._listen(sock, self._backlog, self._factory, self))
+        listeners: list[Any] = []
+        try:
+            for sock in self._sockets:
+                sock.listen(self._backlog)
+                # What is a queue's length to the kernel is to the listener how many to accept at a time.
+                listeners.append(self._loop._listen(sock, max(self._backlog, 1), self._factory, self))
+        except BaseException:
+            for listener in listeners:
+                listener.close()
+            raise
+        self._listeners = listeners
 
     async def serve_forever(self) -> None:
         """Accept until this is cancelled; then close and wait for the end."""
@@ -147,7 +157,7 @@ class Server(asyncio.AbstractServer):
 class Servers(Resolver):
     """create_server, and what it shares with create_unix_server."""
 
-    async def create_server(  # type: ignore[override]  # asyncio's promises its own class
+    async def create_server(
         self,
         protocol_factory: tls.Factory,
         host: str | bytes | Iterable[str | bytes | None] | None = None,
@@ -157,7 +167,7 @@ class Servers(Resolver):
         flags: int = socket.AI_PASSIVE,
         sock: socket.socket | None = None,
         backlog: int = 100,
-        ssl: SSLContext | None = None,
+        ssl: bool | SSLContext | None = None,
         reuse_address: bool | None = None,
         reuse_port: bool | None = None,
         keep_alive: bool | None = None,

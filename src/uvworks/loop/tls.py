@@ -82,7 +82,7 @@ def layer(
 def server_factory(
     loop: asyncio.AbstractEventLoop,
     factory: Factory,
-    context: ssl.SSLContext,
+    context: ssl.SSLContext | bool,
     handshake_timeout: float | None,
     shutdown_timeout: float | None,
 ) -> Factory:

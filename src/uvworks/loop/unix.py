@@ -71,14 +71,14 @@ class UnixSockets(Connections, Servers):
             shutdown_timeout=ssl_shutdown_timeout,
         )
 
-    async def create_unix_server(  # type: ignore[override]  # asyncio's promises its own class
+    async def create_unix_server(
         self,
         protocol_factory: tls.Factory,
         path: _Path | None = None,
         *,
         sock: socket.socket | None = None,
         backlog: int = 100,
-        ssl: SSLContext | None = None,
+        ssl: bool | SSLContext | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
