@@ -163,7 +163,9 @@ static PyObject *submit(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
     return NULL;
   uvw_zlib *z = port_is_open(port) ? uvw_zlib_new(a, port->owner, NULL) : NULL;
   if (z == NULL) {
-    if (!PyErr_Occurred())
+    if (!PyErr_Occurred() && errno == EBUSY)
+      PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
+    else if (!PyErr_Occurred())
       PyErr_NoMemory();
     Py_DECREF(port);
     return NULL;

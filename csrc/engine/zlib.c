@@ -26,6 +26,7 @@ static atomic_size_t holding;
 
 struct uvw_zlib_stream {
   atomic_uint references;
+  atomic_bool busy; /* a job has it */
   uvw_zlib_config config;
   uvw__codec *codec; /* opened by the first job */
 };
@@ -41,6 +42,7 @@ uvw_zlib_stream *uvw_zlib_stream_new(const uvw_zlib_config *config) {
   stream->config = *config;
   stream->codec = NULL;
   atomic_init(&stream->references, 1);
+  atomic_init(&stream->busy, false);
   if (params > 0)
     stream->config.params = memcpy(at, config->params, params);
   if (config->dictionary != NULL)
@@ -182,6 +184,8 @@ static int pass_on(uvw_zlib *z) {
     size_t room = z->capacity - z->length;
     if (room > STEP_OUT)
       room = STEP_OUT;
+    if (room > z->enough - z->length)
+      room = (size_t)(z->enough - z->length);
     void *copy;
     size_t copy_size;
     const uint8_t *data =
@@ -285,6 +289,8 @@ static int run(uvw_job *job) {
 static void destroy(uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
   drop_codec(z);
+  if (z->stream != NULL)
+    atomic_store_explicit(&z->stream->busy, false, memory_order_release);
   uvw_zlib_stream_unref(z->stream);
   uvw_buffer_put(z->buffer, z->capacity);
   free(z);
@@ -293,13 +299,21 @@ static void destroy(uvw_job *job) {
 static const uvw_kind zlib_kind = {"zlib", run, destroy, NULL, NULL};
 
 uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token) {
-  uvw_zlib *z = malloc(sizeof(*z));
-  if (z == NULL)
+  uvw_zlib_stream *stream = args->stream;
+  if (stream != NULL && atomic_exchange_explicit(&stream->busy, true, memory_order_acquire)) {
+    errno = EBUSY;
     return NULL;
-  memset(z, 0, sizeof(*z));
+  }
+  uvw_zlib *z = calloc(1, sizeof(*z));
+  if (z == NULL) {
+    if (stream != NULL)
+      atomic_store_explicit(&stream->busy, false, memory_order_release);
+    errno = ENOMEM;
+    return NULL;
+  }
   uvw_job_init(&z->job, &zlib_kind, UVW_LANE_CPU, owner, token);
   z->config = args->config;
-  z->stream = uvw_zlib_stream_ref(args->stream);
+  z->stream = uvw_zlib_stream_ref(stream);
   z->action = args->action;
   z->data = args->data;
   z->size = args->size;

@@ -88,8 +88,8 @@ static int deflate_step(uvw__codec *codec, uvw__io *io, int flush) {
   lend(&c->z, io);
   int r = deflate(&c->z, c->z.avail_in < io->in_left ? Z_NO_FLUSH : flush);
   take_back(&c->z, io);
-  codec->pending = io->out_left == 0;
   codec->ended = r == Z_STREAM_END;
+  codec->pending = io->out_left == 0 && !codec->ended;
   return r == Z_OK || r == Z_BUF_ERROR || r == Z_STREAM_END ? UVW_ZLIB_FINE : fail(c, r);
 }
 

@@ -52,8 +52,8 @@ typedef struct {
   uint64_t total;         /* zstd: bytes that will come in all, or UINT64_MAX */
 } uvw_zlib_config;
 
-/* A codec that lives longer than a job. It is counted, and used by one job at
- * a time: the submitter sees to that. */
+/* A codec that lives longer than a job. It is counted, and has one job at a
+ * time: uvw_zlib_new() fails with EBUSY for another. */
 typedef struct uvw_zlib_stream uvw_zlib_stream;
 
 uvw_zlib_stream *uvw_zlib_stream_new(const uvw_zlib_config *config); /* copies what it points to */
@@ -97,7 +97,7 @@ typedef struct uvw_zlib {
   uvw_zlib_failure failure;
 } uvw_zlib;
 
-uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token);
+uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token); /* or errno */
 /* For small inputs, on the calling thread: true when the job has ended, and
  * need not be submitted. */
 bool uvw_zlib_try_now(uvw_zlib *z);

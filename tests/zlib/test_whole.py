@@ -40,7 +40,7 @@ decoder = pytest.mark.parametrize("name", DECODERS)
 
 def text(size: int, seed: int = 0) -> bytes:
     words = [b"lane", b"worker", b"loop", b"a", b"the", b"uv", b"\n", b"0123456789"]
-    chosen = random.Random(seed).choices(words, k=size // 3 + 1)
+    chosen = random.Random(seed).choices(words, k=size // 2 + 1)
     return b" ".join(chosen)[:size]
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "InflateOptions",
     "Settings",
     "ZstdOptions",
+    "ranged",
     "settings",
 ]
 
@@ -66,6 +67,11 @@ class Format(IntEnum):
         if self.is_zlib:
             return constants.Z_FINISH
         return constants.ZSTD_e_end if self >= Format.ZSTD_COMPRESS else constants.BROTLI_OPERATION_FINISH
+
+    @property
+    def last_flush(self) -> int:
+        """The greatest number of an operation."""
+        return constants.Z_BLOCK if self.is_zlib else 2
 
 
 _ENCODERS = frozenset((Format.DEFLATE, Format.GZIP, Format.DEFLATE_RAW, Format.BROTLI_ENCODE, Format.ZSTD_COMPRESS))
@@ -116,16 +122,15 @@ class Settings:
 
     def __init__(self, format: Format, options: Mapping[str, Any]) -> None:
         given = dict(options)
-        flush = _FLUSHES[format.finish]
-        self.flush = _ranged("flush", given.pop("flush", 0), *flush)
-        self.finish_flush = _ranged("finish_flush", given.pop("finish_flush", format.finish), *flush)
-        self.chunk_size = _ranged("chunk_size", given.pop("chunk_size", CHUNK_SIZE), 64, None)
+        self.flush = ranged("flush", given.pop("flush", 0), 0, format.last_flush)
+        self.finish_flush = ranged("finish_flush", given.pop("finish_flush", format.finish), 0, format.last_flush)
+        self.chunk_size = ranged("chunk_size", given.pop("chunk_size", CHUNK_SIZE), 64, None)
         limit = given.pop("max_output_length", None if format.encodes else MAX_OUTPUT_LENGTH)
-        self.limit: int | None = None if limit is None else _ranged("max_output_length", limit, 1, None)
+        self.limit: int | None = None if limit is None else ranged("max_output_length", limit, 1, None)
         inline = given.pop("inline_size", None)
         if inline is None:
             inline = _INLINE_ENCODE if format.encodes else _INLINE_DECODE
-        self.inline_size = min(_ranged("inline_size", inline, 0, None), _INLINE_MOST)
+        self.inline_size = min(ranged("inline_size", inline, 0, None), _INLINE_MOST)
         level = window_bits = mem_level = strategy = 0
         dictionary: bytes | None = None
         params: bytes | None = None
@@ -133,15 +138,15 @@ class Settings:
             window_bits = _window_bits(format, given.pop("window_bits", constants.Z_DEFAULT_WINDOWBITS))
             dictionary = _dictionary(given.pop("dictionary", None))
             if format.encodes:
-                level = _ranged("level", given.pop("level", -1), -1, 9)
-                mem_level = _ranged("mem_level", given.pop("mem_level", 8), 1, 9)
-                strategy = _ranged("strategy", given.pop("strategy", 0), 0, 4)
+                level = ranged("level", given.pop("level", -1), -1, 9)
+                mem_level = ranged("mem_level", given.pop("mem_level", 8), 1, 9)
+                strategy = ranged("strategy", given.pop("strategy", 0), 0, 4)
         else:
             params = _params(format, given.pop("params", None))
             if format >= Format.ZSTD_COMPRESS:
                 dictionary = _dictionary(given.pop("dictionary", None))
         pledged = given.pop("pledged_src_size", None) if format is Format.ZSTD_COMPRESS else None
-        self.pledged: int | None = None if pledged is None else _ranged("pledged_src_size", pledged, 0, None)
+        self.pledged: int | None = None if pledged is None else ranged("pledged_src_size", pledged, 0, None)
         if given:
             raise TypeError(f"{format.name.lower()} has no option {next(iter(given))!r}")
         self.config = (level, window_bits, mem_level, strategy, dictionary, params)
@@ -165,9 +170,6 @@ def settings(format: Format, options: Mapping[str, Any]) -> Settings:
     return found
 
 
-# By the operation that ends the data, the range of operations: zlib's up to Z_BLOCK, zstd's, brotli's.
-_FLUSHES = {constants.Z_FINISH: (0, constants.Z_BLOCK), 2: (0, 2)}
-
 # The zstd parameters that have to do with the format and the effort; those about threads are none of ours.
 _ZSTD_COMPRESS = frozenset((*range(100, 108), *range(160, 165), 200, 201, 202))
 _PARAMS: dict[Format, frozenset[int]] = {
@@ -178,7 +180,7 @@ _PARAMS: dict[Format, frozenset[int]] = {
 }
 
 
-def _ranged(name: str, value: Any, least: int, most: int | None) -> int:
+def ranged(name: str, value: Any, least: int, most: int | None) -> int:
     try:
         number = index(value)
     except TypeError:
@@ -192,7 +194,7 @@ def _ranged(name: str, value: Any, least: int, most: int | None) -> int:
 def _window_bits(format: Format, value: Any) -> int:
     if not format.encodes and value == 0 and not isinstance(value, float):
         return 0  # as the data itself says
-    bits = _ranged("window_bits", value, 8, 15)
+    bits = ranged("window_bits", value, 8, 15)
     # zlib refuses a window of 256 bytes, except in the zlib format, where it makes it 512.
     return 9 if bits == 8 and format in (Format.GZIP, Format.DEFLATE_RAW) else bits
 
@@ -215,5 +217,5 @@ def _params(format: Format, value: Any) -> bytes | None:
     for key, number in value.items():
         if index(key) not in _PARAMS[format]:
             raise ValueError(f"params: {format.name.lower()} has no parameter {key!r}")
-        pairs.extend((index(key), _ranged(f"params[{key!r}]", number, -(1 << 31), (1 << 32) - 1) & 0xFFFFFFFF))
+        pairs.extend((index(key), ranged(f"params[{key!r}]", number, -(1 << 31), (1 << 32) - 1) & 0xFFFFFFFF))
     return pairs.tobytes()
