@@ -13,11 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In bytes: one step's input and output, what the submitter's thread copies
- * itself, and what the codecs of all unfinished jobs may hold before new jobs
+/* In bytes: what the submitter's thread copies itself, one step of a copy, and what the codecs of all unfinished jobs may hold before new jobs
  * have to wait for the end of those that have begun. */
-#define STEP_IN ((size_t)64 << 10)
-#define STEP_OUT ((size_t)256 << 10)
 #define OWN_BUFFER ((size_t)128 << 10)
 #define COPY_STEP ((size_t)4 << 20)
 #define HOLDING_MOST ((size_t)64 << 20)
@@ -109,9 +106,15 @@ static int interlude(uvw_zlib *z) {
 }
 
 static bool grow(uvw_zlib *z) {
-  size_t capacity = z->capacity < 2048 ? 4096 : 2 * z->capacity;
-  if (z->capacity == 0 && z->size > STEP_IN / 2)
-    capacity = OWN_BUFFER;
+  size_t capacity = 2 * z->capacity;
+  if (z->capacity == 0)
+    capacity = uvw__codec_guess(z->codec->config->format, z->data, z->size);
+  if (z->capacity == 0 && capacity > z->enough)
+    capacity = (size_t)z->enough;
+  if (capacity > z->limit)
+    capacity = (size_t)z->limit + 1;
+  if (capacity <= z->capacity) /* guessed none, or overflowed */
+    capacity = z->capacity + 4096;
   uint8_t *buffer = uvw_buffer_get(&capacity);
   if (buffer == NULL)
     return false;
@@ -180,10 +183,10 @@ static int pass_on(uvw_zlib *z) {
     if (z->length == z->capacity && !grow(z))
       return end(z, ENOMEM);
     size_t left = z->size - z->offset;
-    size_t piece = left < STEP_IN ? left : STEP_IN;
+    size_t piece = left < codec->piece ? left : codec->piece;
     size_t room = z->capacity - z->length;
-    if (room > STEP_OUT)
-      room = STEP_OUT;
+    if (room > codec->room && !codec->ops->encodes)
+      room = codec->room;
     if (room > z->enough - z->length)
       room = (size_t)(z->enough - z->length);
     void *copy;
@@ -222,7 +225,7 @@ static int pass_on(uvw_zlib *z) {
 static int change_params(uvw_zlib *z) {
   uvw__codec *codec = z->codec;
   do {
-    if (z->capacity - z->length < STEP_IN && !grow(z))
+    if (z->capacity - z->length < OWN_BUFFER / 2 && !grow(z))
       return end(z, ENOMEM);
     uvw__io io = {NULL, 0, z->buffer + z->length, z->capacity - z->length};
     if (codec->ops->params(codec, &io, z->config.level, z->config.strategy) != UVW_ZLIB_FINE)
@@ -314,6 +317,7 @@ uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token)
   uvw_job_init(&z->job, &zlib_kind, UVW_LANE_CPU, owner, token);
   z->config = args->config;
   z->stream = uvw_zlib_stream_ref(stream);
+  z->config.whole = stream == NULL && args->flush == uvw__codec_ops_of(args->config.format)->finish;
   z->action = args->action;
   z->data = args->data;
   z->size = args->size;

@@ -54,7 +54,11 @@ static kept_states *kept_here(void) {
 
 /* Encoding ---------------------------------------------------------------- */
 
-static struct libdeflate_compressor *compressor_of(int level) {
+size_t uvw__fast_piece(int level) { return level < 8 ? ENCODE_MOST : ENCODE_MOST_SLOW; }
+
+struct libdeflate_compressor *uvw__fast_compressor(int level) {
+  if (level < 0)
+    level = 6;
   kept_states *kept = kept_here();
   if (kept == NULL)
     return NULL;
@@ -66,18 +70,16 @@ static struct libdeflate_compressor *compressor_of(int level) {
   return kept->compressor;
 }
 
-static bool plain(const uvw_zlib_config *config) {
+bool uvw__fast_takes(const uvw_zlib_config *config) {
   return config->window_bits == 15 && config->mem_level == 8 &&
          config->strategy == Z_DEFAULT_STRATEGY && config->dictionary == NULL;
 }
 
 bool uvw__fast_encode(uvw_zlib *z) {
   const uvw_zlib_config *config = &z->config;
-  int level = config->level < 0 ? 6 : config->level;
-  if (!plain(config) || z->flush != Z_FINISH ||
-      z->size > (level < 8 ? ENCODE_MOST : ENCODE_MOST_SLOW))
+  if (!uvw__fast_takes(config) || z->flush != Z_FINISH || z->size > uvw__fast_piece(config->level))
     return false;
-  struct libdeflate_compressor *compressor = compressor_of(level);
+  struct libdeflate_compressor *compressor = uvw__fast_compressor(config->level);
   if (compressor == NULL)
     return false;
   bool gzip = config->format == UVW_ZLIB_GZIP, raw = config->format == UVW_ZLIB_DEFLATE_RAW;

@@ -50,6 +50,7 @@ typedef struct {
   const uint32_t *params; /* brotli, zstd: pairs of key and value */
   size_t param_count;     /* of pairs */
   uint64_t total;         /* zstd: bytes that will come in all, or UINT64_MAX */
+  bool whole;             /* all data is there, or comes in pieces of the codec's size */
 } uvw_zlib_config;
 
 /* A codec that lives longer than a job. It is counted, and has one job at a
@@ -131,10 +132,11 @@ struct uvw__codec {
   const uvw_zlib_config *config; /* outlives the codec */
   bool ended;                    /* at the end of the compressed data */
   bool pending;                  /* it has more output than there was room for */
+  size_t piece, room;            /* at most so much input and output in a step */
   uvw_zlib_failure failure;
 };
 
-extern const uvw__codec_ops uvw__deflate_ops, uvw__inflate_ops;
+extern const uvw__codec_ops uvw__join_ops, uvw__deflate_ops, uvw__inflate_ops;
 extern const uvw__codec_ops uvw__brotli_encode_ops, uvw__brotli_decode_ops;
 extern const uvw__codec_ops uvw__zstd_encode_ops, uvw__zstd_decode_ops;
 
@@ -145,9 +147,15 @@ void uvw__codec_close(uvw__codec *codec);
 int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code,
                     const char *message);
 size_t uvw__codec_weight(const uvw_zlib_config *config);
+/* A guess at what the output will be. */
+size_t uvw__codec_guess(int format, const uint8_t *data, size_t size);
+size_t uvw__zstd_guess(bool encodes, const uint8_t *data, size_t size); /* 0: none */
 
 /* zlib_fast.c: whole pieces by libdeflate. False: not for it, or not to its
  * liking; then the codec says what is what. */
+bool uvw__fast_takes(const uvw_zlib_config *config);
+size_t uvw__fast_piece(int level);
+struct libdeflate_compressor *uvw__fast_compressor(int level); /* this thread's, or NULL */
 bool uvw__fast_encode(uvw_zlib *z);
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
 

@@ -65,6 +65,12 @@ static int no_params(uvw__codec *codec, uvw__io *io, int level, int strategy) {
 
 /* Encoder ----------------------------------------------------------------- */
 
+/* A whole input with room for the worst is done in one go, without a copy in
+ * between. High levels take their time for a megabyte. */
+static size_t piece_of(int level) {
+  return level < 10 ? (size_t)1 << 20 : level < 16 ? (size_t)256 << 10 : (size_t)64 << 10;
+}
+
 static int encoder_open(uvw__codec *codec) {
   zstd_codec *c = (zstd_codec *)codec;
   const uvw_zlib_config *config = codec->config;
@@ -72,9 +78,14 @@ static int encoder_open(uvw__codec *codec) {
   if (c->encoder == NULL && (c->encoder = ZSTD_createCCtx()) == NULL)
     return fail_to_open(codec);
   size_t r = 0;
-  for (size_t i = 0; i < config->param_count && !ZSTD_isError(r); i++)
-    r = ZSTD_CCtx_setParameter(c->encoder, (ZSTD_cParameter)config->params[2 * i],
-                               (int)config->params[2 * i + 1]);
+  int level = ZSTD_CLEVEL_DEFAULT;
+  for (size_t i = 0; i < config->param_count && !ZSTD_isError(r); i++) {
+    int key = (int)config->params[2 * i], value = (int)config->params[2 * i + 1];
+    r = ZSTD_CCtx_setParameter(c->encoder, (ZSTD_cParameter)key, value);
+    if (key == ZSTD_c_compressionLevel)
+      level = value;
+  }
+  codec->piece = piece_of(level);
   if (!ZSTD_isError(r) && config->total != UINT64_MAX)
     r = ZSTD_CCtx_setPledgedSrcSize(c->encoder, config->total);
   if (!ZSTD_isError(r) && config->dictionary != NULL)
@@ -122,9 +133,17 @@ const uvw__codec_ops uvw__zstd_encode_ops = {
 
 /* Decoder ----------------------------------------------------------------- */
 
+size_t uvw__zstd_guess(bool encodes, const uint8_t *data, size_t size) {
+  if (encodes)
+    return ZSTD_compressBound(size < ((size_t)1 << 20) ? size : (size_t)1 << 20);
+  unsigned long long told = ZSTD_getFrameContentSize(data, size);
+  return told < ZSTD_CONTENTSIZE_ERROR ? (size_t)told : 0;
+}
+
 static int decoder_open(uvw__codec *codec) {
   zstd_codec *c = (zstd_codec *)codec;
   const uvw_zlib_config *config = codec->config;
+  codec->room = (size_t)2 << 20;
   c->decoder = take_kept(&decoder_key);
   if (c->decoder == NULL && (c->decoder = ZSTD_createDCtx()) == NULL)
     return fail_to_open(codec);
