@@ -125,6 +125,7 @@ PyObject *core_zlib(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_zlib_stream(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_zlib_write(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_zlib_setup(PyObject *module, PyObject *function);
+PyObject *core_zlib_file(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_crc32(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* crypto.c */
@@ -134,6 +135,7 @@ extern PyMethodDef crypto_methods[];
 int dns_init(void);
 PyObject *core_getaddrinfo(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_getnameinfo(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+const char *path_bytes(PyObject *given, PyObject **shown, PyObject **keep);
 PyObject *core_fs(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_call(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *core_call_executor(PyObject *module, PyObject *const *args, Py_ssize_t nargs,

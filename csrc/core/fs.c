@@ -5,7 +5,7 @@
 
 /* The path as the caller will see it in errors, and its bytes, which live as
  * long as `*keep`. */
-static const char *path_bytes(PyObject *given, PyObject **shown, PyObject **keep) {
+const char *path_bytes(PyObject *given, PyObject **shown, PyObject **keep) {
   PyObject *path = PyOS_FSPath(given);
   if (path == NULL)
     return NULL;

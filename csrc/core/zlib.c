@@ -29,20 +29,19 @@ static int give_memory(Job *self, uvw_job *job) {
   return 0;
 }
 
-static PyObject *raise_failure(Job *self, uvw_zlib *z) {
+static PyObject *raise_failure(Job *self, int number, const uvw_zlib_failure *failure) {
   if (self->exception != NULL) {
     raise_again(self->exception);
     return NULL;
   }
-  if (z->job.error == ENOMEM ||
-      (z->job.error == UVW_EFAILED && z->failure.trouble == UVW_ZLIB_NO_MEMORY))
+  if (number == ENOMEM || (number == UVW_EFAILED && failure->trouble == UVW_ZLIB_NO_MEMORY))
     return PyErr_NoMemory();
-  if (z->job.error != UVW_EFAILED) {
-    errno = z->job.error;
+  if (number != UVW_EFAILED) {
+    errno = number;
     return PyErr_SetFromErrno(PyExc_OSError);
   }
-  PyObject *error = PyObject_CallFunction(make_error, "iizz", z->failure.trouble,
-                                          z->failure.number, z->failure.code, z->failure.message);
+  PyObject *error = PyObject_CallFunction(make_error, "iizz", failure->trouble, failure->number,
+                                          failure->code, failure->message);
   if (error != NULL) {
     raise_again(error);
     Py_DECREF(error);
@@ -53,7 +52,7 @@ static PyObject *raise_failure(Job *self, uvw_zlib *z) {
 static PyObject *shape_output(Job *self, uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
   if (job->error != 0)
-    return raise_failure(self, z);
+    return raise_failure(self, job->error, &z->failure);
   if (z->target == NULL)
     return PyBytes_FromStringAndSize((const char *)z->buffer, (Py_ssize_t)z->length);
   PyObject *content = self->content;
@@ -151,39 +150,43 @@ static PyObject *try_now(Port *port, Job *job, uvw_zlib *z) {
   return done ? job->shape(job, &z->job) : NULL;
 }
 
-static PyObject *submit(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
-  if (uvw_current_lane() >= 0) {
-    PyObject *checked = core_check_deadlock(NULL, lane_name);
-    if (checked == NULL)
-      return NULL;
-    Py_DECREF(checked);
-  }
-  Port *port = port_of_running_loop();
-  if (port == NULL)
+/* A new reference to the port of the running loop, unless to wait here for the
+ * lane could never end. */
+static Port *find_port(void) {
+  PyObject *checked = core_check_deadlock(NULL, lane_name);
+  if (checked == NULL)
     return NULL;
-  uvw_zlib *z = port_is_open(port) ? uvw_zlib_new(a, port->owner, NULL) : NULL;
-  if (z == NULL) {
-    if (!PyErr_Occurred() && errno == EBUSY)
-      PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
-    else if (!PyErr_Occurred())
-      PyErr_NoMemory();
-    Py_DECREF(port);
-    return NULL;
-  }
-  if (a->size <= now_most && a->stream == NULL) {
-    PyObject *result = try_now(port, job, z);
-    if (result != NULL || PyErr_Occurred()) {
-      uvw_job_free(&z->job);
-      Py_DECREF(port);
-      return result;
-    }
-  }
+  Py_DECREF(checked);
+  return port_to_submit();
+}
+
+static PyObject *submit(Job *job, Port *port, uvw_job *engine_job) {
   job->port = port;
   job->loop = Py_NewRef(port->loop);
   job->grant = give_memory;
-  PyObject *submitted = job_submit((Job *)Py_NewRef((PyObject *)job), &z->job);
+  return job_submit((Job *)Py_NewRef((PyObject *)job), engine_job);
+}
+
+static PyObject *pass_on(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
+  Port *port = find_port();
+  if (port == NULL)
+    return NULL;
+  uvw_zlib *z = uvw_zlib_new(a, port->owner, NULL);
+  PyObject *result = NULL;
+  if (z == NULL && errno == EBUSY) {
+    PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
+  } else if (z == NULL) {
+    PyErr_NoMemory();
+  } else {
+    if (a->size <= now_most && a->stream == NULL)
+      result = try_now(port, job, z);
+    if (result != NULL || PyErr_Occurred())
+      uvw_job_free(&z->job);
+    else
+      result = submit(job, port, &z->job);
+  }
   Py_DECREF(port);
-  return submitted;
+  return result;
 }
 
 /* zlib(format, data, options, flush, limit, now_most, info) */
@@ -194,7 +197,6 @@ PyObject *core_zlib(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
     PyErr_SetString(PyExc_TypeError, "zlib() takes seven arguments");
     return NULL;
   }
-  empty_graveyard();
   Job *job = job_new(NULL, NULL);
   if (job == NULL)
     return NULL;
@@ -205,7 +207,7 @@ PyObject *core_zlib(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
     a.config.total = a.size;
     job->option = Py_NewRef(args[2]);
     job->shape = args[6] == Py_True ? shape_all : shape_output;
-    result = submit(job, &a, now_most);
+    result = pass_on(job, &a, now_most);
   }
   Py_DECREF(job);
   return result;
@@ -245,7 +247,6 @@ PyObject *core_zlib_write(PyObject *Py_UNUSED(module), PyObject *const *args, Py
   a.stream = PyCapsule_GetPointer(args[0], capsule_name);
   if (a.stream == NULL)
     return NULL;
-  empty_graveyard();
   Job *job = job_new(NULL, NULL);
   if (job == NULL)
     return NULL;
@@ -255,8 +256,69 @@ PyObject *core_zlib_write(PyObject *Py_UNUSED(module), PyObject *const *args, Py
       as_limit(args[5], &a.enough) == 0 && as_int(args[6], &a.config.level) == 0 &&
       as_int(args[7], &a.config.strategy) == 0) {
     job->shape = shape_all;
-    result = submit(job, &a, 0);
+    result = pass_on(job, &a, 0);
   }
+  Py_DECREF(job);
+  return result;
+}
+
+/* Files ------------------------------------------------------------------- */
+
+static PyObject *shape_file(Job *self, uvw_job *job) {
+  uvw_zlib_file *f = (uvw_zlib_file *)job;
+  PyObject *path = f->about_target ? self->path2 : self->path;
+  PyObject *text;
+  switch (job->error) {
+  case 0:
+    return PyLong_FromUnsignedLongLong(f->total);
+  case ENOMEM:
+  case UVW_EFAILED:
+    return raise_failure(self, job->error, &f->failure);
+  case UVW_ESAMEFILE:
+    text = PyUnicode_FromFormat("%R and %R are the same file", self->path, self->path2);
+    break;
+  case UVW_ESPECIAL:
+    text = PyUnicode_FromFormat("%R is not a regular file", path);
+    break;
+  default:
+    errno = job->error;
+    return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+  }
+  if (text != NULL) {
+    PyErr_SetObject(job->error == UVW_ESAMEFILE ? hooks.same_file : hooks.special_file, text);
+    Py_DECREF(text);
+  }
+  return NULL;
+}
+
+/* zlib_file(format, src, dst, options, limit) */
+PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+  uvw_zlib_config config = {0};
+  uint64_t limit;
+  if (nargs != 5) {
+    PyErr_SetString(PyExc_TypeError, "zlib_file() takes five arguments");
+    return NULL;
+  }
+  Job *job = job_new(NULL, NULL);
+  if (job == NULL)
+    return NULL;
+  PyObject *keep = NULL, *keep2 = NULL, *result = NULL;
+  const char *path = path_bytes(args[1], &job->path, &keep);
+  const char *path2 = path != NULL ? path_bytes(args[2], &job->path2, &keep2) : NULL;
+  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 && as_limit(args[4], &limit) == 0) {
+    job->option = Py_NewRef(args[3]);
+    job->shape = shape_file;
+    Port *port = find_port();
+    uvw_zlib_file *f =
+        port != NULL ? uvw_zlib_file_new(&config, path, path2, limit, port->owner) : NULL;
+    if (f != NULL)
+      result = submit(job, port, &f->job);
+    else if (port != NULL)
+      PyErr_NoMemory();
+    Py_XDECREF(port);
+  }
+  Py_XDECREF(keep);
+  Py_XDECREF(keep2);
   Py_DECREF(job);
   return result;
 }

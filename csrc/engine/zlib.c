@@ -92,17 +92,26 @@ static void drop_codec(uvw_zlib *z) {
   if (z->stream == NULL)
     uvw__codec_close(z->codec);
   z->codec = NULL;
-  atomic_fetch_sub_explicit(&holding, z->holding, memory_order_relaxed);
+  uvw__zlib_release(z->holding);
   z->holding = 0;
 }
 
-/* Between two pieces. Who gives way lets another job begin, so it does not
- * while there are many. */
-static int interlude(uvw_zlib *z) {
-  if (uvw_stopping(&z->job))
-    return end(z, ECANCELED);
+void uvw__zlib_hold(size_t size) {
+  atomic_fetch_add_explicit(&holding, size, memory_order_relaxed);
+}
+
+void uvw__zlib_release(size_t size) {
+  atomic_fetch_sub_explicit(&holding, size, memory_order_relaxed);
+}
+
+/* Who gives way lets another job begin, so it does not while there are many. */
+int uvw__zlib_interlude(uvw_job *job) {
+  if (uvw_stopping(job)) {
+    job->error = ECANCELED;
+    return UVW_DONE;
+  }
   bool many = atomic_load_explicit(&holding, memory_order_relaxed) > HOLDING_MOST;
-  return !many && uvw_should_yield(&z->job) ? UVW_AGAIN : UVW__GO_ON;
+  return !many && uvw_should_yield(job) ? UVW_AGAIN : UVW__GO_ON;
 }
 
 static bool grow(uvw_zlib *z) {
@@ -161,7 +170,7 @@ static bool open_codec(uvw_zlib *z) {
     z->stream->codec = z->codec;
   } else {
     z->holding = uvw__codec_weight(config);
-    atomic_fetch_add_explicit(&holding, z->holding, memory_order_relaxed);
+    uvw__zlib_hold(z->holding);
   }
   return true;
 }
@@ -215,7 +224,7 @@ static int pass_on(uvw_zlib *z) {
       return give(z);
     if (stuck)
       break;
-    int next = interlude(z);
+    int next = uvw__zlib_interlude(&z->job);
     if (next != UVW__GO_ON)
       return next;
   }

@@ -103,6 +103,27 @@ uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token)
  * need not be submitted. */
 bool uvw_zlib_try_now(uvw_zlib *z);
 
+/* From file to file. `total` is what has been put out. */
+typedef struct uvw_zlib_file {
+  uvw_job job;
+  uvw_zlib_config config;
+  char *path, *path2;
+  char *real, *temporary; /* the target with links followed, and the new file beside it */
+  int fd, fd2;
+  bool created; /* the new file is there, and ours to remove */
+  bool at_end;  /* of the source */
+  bool about_target; /* the error concerns path2 */
+  uvw__codec *codec;
+  size_t holding;
+  uint8_t *in, *out;
+  size_t in_size, filled, used, out_size;
+  uint64_t limit, total;
+  uvw_zlib_failure failure;
+} uvw_zlib_file;
+
+uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path,
+                                 const char *path2, uint64_t limit, uvw_owner *owner);
+
 uint32_t uvw_zlib_crc32(uint32_t value, const void *data, size_t size);
 
 /* Inside the engine ------------------------------------------------------- */
@@ -158,6 +179,12 @@ size_t uvw__fast_piece(int level);
 struct libdeflate_compressor *uvw__fast_compressor(int level); /* this thread's, or NULL */
 bool uvw__fast_encode(uvw_zlib *z);
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
+
+/* zlib.c: between two pieces, UVW__GO_ON or how the step ends; what all
+ * unfinished jobs hold. */
+int uvw__zlib_interlude(uvw_job *job);
+void uvw__zlib_hold(size_t size);
+void uvw__zlib_release(size_t size);
 
 /* zlib.c: a private copy, in a buffer of ours, of data that may change. */
 const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,

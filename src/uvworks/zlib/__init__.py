@@ -9,6 +9,7 @@ Decompression stops with OutputTooLarge at MAX_OUTPUT_LENGTH bytes unless told o
 
 from . import constants
 from ._errors import DataError, Error, OptionError, OutputTooLarge, TruncatedError
+from ._files import gunzip_file, gzip_file
 from ._options import MAX_OUTPUT_LENGTH
 from ._streams import (
     Stream,
@@ -67,7 +68,9 @@ __all__ = [
     "deflate",
     "deflate_raw",
     "gunzip",
+    "gunzip_file",
     "gzip",
+    "gzip_file",
     "inflate",
     "inflate_raw",
     "unzip",
