@@ -132,7 +132,7 @@ typedef struct {
   Watch watch;
   PyObject *fileobj;  /* owned: as given to add_reader; finds it when it is closed */
   Handle *handle[2];  /* owned: add_reader's and add_writer's */
-  SockOp *first[2];   /* borrowed: operations that wait to read, to write */
+  SockOp *first[2];   /* owned: operations that wait to read, to write */
   PyObject *socket;   /* weak reference to the socket that they are on */
   bool idle;          /* in loop->idle: armed for no one */
 } Reader;
@@ -146,6 +146,8 @@ void readers_settle(Loop *loop);                     /* before each poll */
 int readers_init(void);
 void ops_ready(Reader *self, int direction);         /* sockets.c */
 void ops_fail(Reader *self, int code);               /* sockets.c */
+void ops_drop(SockOp *first);                        /* sockets.c */
+int ops_visit(SockOp *first, visitproc visit, void *arg); /* sockets.c */
 int reader_visit(Watch *watch, visitproc visit, void *arg);
 bool watch_is_reader(Watch *watch);
 

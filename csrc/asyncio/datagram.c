@@ -127,7 +127,8 @@ static int send_one(Transport *self, PyObject *data, PyObject *to) {
         goto by_method;
       datagram->address = parsed;
       datagram->length = length;
-      Py_XSETREF(datagram->tuple, Py_NewRef(to));
+      /* What comes back from there shall have the full form. */
+      Py_XSETREF(datagram->tuple, self->family == AF_INET ? Py_NewRef(to) : NULL);
     }
     address = (struct sockaddr *)&datagram->address;
     length = datagram->length;
@@ -189,7 +190,7 @@ static void flush_datagrams(Transport *self) {
     }
   }
   transport_maybe_resume(self); /* may append */
-  if (self->loop == NULL || self->loop->error || self->queue_count > 0)
+  if (self->lost || self->loop->error || self->queue_count > 0)
     return;
   if (transport_watch(self) < 0)
     transport_failed(self, datagram_kind.write_failed);
@@ -219,9 +220,7 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
   }
   if ((self->lost || self->loop == NULL)) {
     transport_writable(self, "sendto"); /* counts, and warns in the end */
-    if (PyErr_Occurred())
-      return NULL;
-    Py_RETURN_NONE;
+    return transport_none();
   }
   if (self->queue_count == 0) {
     int sent = send_one(self, data, to);
@@ -242,9 +241,7 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
     return NULL;
   transport_maybe_pause(self);
 done:
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *Datagram_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
@@ -255,9 +252,7 @@ static PyObject *Datagram_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
     transport_end_soon(self, Py_None);
   else if (transport_watch(self) < 0)
     return NULL;
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyMethodDef methods[] = {

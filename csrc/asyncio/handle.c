@@ -26,7 +26,7 @@ Handle *handle_new(PyTypeObject *type, Loop *loop, PyObject *callback, PyObject 
   }
   self->loop = (Loop *)Py_NewRef(loop);
   self->callback = Py_NewRef(callback);
-  self->traceback = self->text = NULL;
+  self->context = self->traceback = self->text = NULL;
   self->weakrefs = NULL;
   self->running = self->cancelled = self->scheduled = self->persistent = false;
   self->argc = 0;
@@ -56,6 +56,8 @@ failed:
 }
 
 void handle_forget(Handle *self) {
+  if (self->running)
+    return; /* and lets go of everything when it returns */
   int count = self->argc == MANY_ARGS ? 1 : self->argc;
   self->argc = 0;
   PyObject *callback = self->callback, *context = self->context;
@@ -130,8 +132,8 @@ static int report(Handle *self) {
     Py_XDECREF(traceback);
     return -1;
   }
-  PyErr_Restore(type, value, traceback);
   const char *text = PyUnicode_AsUTF8(message);
+  PyErr_Restore(type, value, traceback); /* rather than that the text has no UTF-8 */
   int outcome = loop_report(self->loop, text ? text : "Exception in callback", "handle",
                             (PyObject *)self, "source_traceback", self->traceback);
   Py_DECREF(message);
@@ -182,8 +184,7 @@ void handle_cancel(Handle *self) {
   if (self->loop->debug && (self->text = PyObject_Repr((PyObject *)self)) == NULL)
     PyErr_Clear();
   self->cancelled = true;
-  if (!self->running) /* then it lets go of everything when it returns */
-    handle_forget(self);
+  handle_forget(self);
   if (self->scheduled)
     timers_note_cancel(&self->loop->timers);
 }

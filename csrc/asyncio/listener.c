@@ -169,9 +169,6 @@ PyObject *loop_listen(Loop *self, PyObject *args) {
   listener->backlog = backlog;
   listener->context = PyContext_CopyCurrent();
   PyObject_GC_Track(listener);
-  Watch *stale = watch_of(self, fd);
-  if (stale != NULL && watch_is_reader(stale))
-    reader_release((Reader *)stale);
   if (listener->context == NULL || watch_open(&listener->watch, self, fd, on_connection,
                                               (PyObject *)listener, false, sizeof(Watch)) < 0)
     goto failed;

@@ -356,7 +356,6 @@ static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
-  Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->port);
   Py_VISIT(self->task_factory);
   for (size_t i = 0; i < self->ready.count; i++) {

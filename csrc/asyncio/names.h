@@ -25,6 +25,7 @@
   X(exception)                                                                                     \
   X(get_buffer)                                                                                    \
   X(gettimeout)                                                                                    \
+  X(join)                                                                                          \
   X(pause_writing)                                                                                 \
   X(resume_writing)                                                                                \
   X(set_exception)                                                                                 \

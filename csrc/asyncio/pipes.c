@@ -6,6 +6,7 @@
 #include "transport.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -28,8 +29,8 @@ static const Kind write_kind = {
     .read = hung_up,
     .flush = flush_pipe,
 };
-/* Of a character device: reading it would say something else. */
-static const Kind device_kind = {
+/* Of what is readable without having hung up, such as a character device. */
+static const Kind deaf_kind = {
     .write_failed = "Fatal write error on pipe transport",
     .lost_write = "pipe closed by peer or os.write(pipe, data) raised exception.",
     .flush = flush_pipe,
@@ -89,9 +90,7 @@ static PyObject *ReadPipe_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
     self->closing = true;
     transport_end_soon(self, Py_None);
   }
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 /* Writing -------------------------------------------------------------------- */
@@ -99,10 +98,17 @@ static PyObject *ReadPipe_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
 /* Nobody reads what is written. */
 static void hung_up(Transport *self) {
   char byte;
-  /* A socket's peer may as well have sent something, which is of no interest. */
-  ssize_t n = read(self->fd, &byte, 1);
-  if (n > 0 || (n < 0 && (would_block() || errno == EINTR)))
+  struct pollfd state = {self->fd, POLLIN, 0};
+  if (poll(&state, 1, 0) == 0)
     return;
+  if (!(state.revents & (POLLERR | POLLHUP | POLLNVAL)) &&
+      recv(self->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0) {
+    /* Something has come that is not ours to read. A write will say the rest. */
+    self->kind = &deaf_kind;
+    if (transport_watch(self) < 0)
+      transport_failed(self, self->kind->write_failed);
+    return;
+  }
   transport_debug(self, "%r was closed by peer", NULL);
   if (self->queue_count > 0) {
     PyObject *broken = PyObject_CallNoArgs(PyExc_BrokenPipeError);
@@ -138,7 +144,7 @@ static void flush_pipe(Transport *self) {
     return;
   transport_dequeue(self, (size_t)n);
   transport_maybe_resume(self);
-  if (self->loop == NULL || self->loop->error || self->queue_count > 0)
+  if (self->lost || self->loop->error || self->queue_count > 0)
     return;
   if (transport_watch(self) < 0)
     transport_failed(self, self->kind->write_failed);
@@ -156,11 +162,7 @@ static PyObject *WritePipe_write(Transport *self, PyObject *data) {
   if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
     return NULL;
   size_t size = (size_t)view.len;
-  if (size == 0)
-    goto done;
-  if (self->closing && self->lost == 0)
-    self->lost = 1; /* closed, and still flushing: it takes no more */
-  if (self->lost && self->queue_count > 0)
+  if (size == 0 || (self->closing && !self->lost)) /* still flushing, it takes no more */
     goto done;
   if (!transport_writable(self, "write"))
     goto done;
@@ -176,14 +178,12 @@ static PyObject *WritePipe_write(Transport *self, PyObject *data) {
     transport_maybe_pause(self);
 done:
   PyBuffer_Release(&view);
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *WritePipe_writelines(Transport *self, PyObject *list) {
   PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
-  PyObject *all = empty ? PyObject_CallMethod(empty, "join", "O", list) : NULL;
+  PyObject *all = empty ? PyObject_CallMethodOneArg(empty, str_join, list) : NULL;
   PyObject *answer = all ? WritePipe_write(self, all) : NULL;
   Py_XDECREF(empty);
   Py_XDECREF(all);
@@ -199,9 +199,7 @@ static PyObject *WritePipe_close(Transport *self, PyObject *Py_UNUSED(ignored)) 
     else if (transport_watch(self) < 0)
       return NULL;
   }
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *WritePipe_can_write_eof(Transport *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)) {
@@ -249,7 +247,7 @@ static PyObject *make(Loop *self, PyObject *args, PyObject *kwargs, bool reads) 
     return PyErr_SetFromErrno(PyExc_OSError);
   Transport *transport =
       transport_new(reads ? ReadPipe_Type : WritePipe_Type,
-                    reads ? &read_kind : device ? &device_kind : &write_kind, self, fd, pipe,
+                    reads ? &read_kind : device ? &deaf_kind : &write_kind, self, fd, pipe,
                     protocol, waiter, extra, NULL, false);
   if (transport == NULL)
     return NULL;

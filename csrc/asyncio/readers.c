@@ -10,6 +10,7 @@
  * user closes it, nobody could disarm it any more. */
 #include "asyncio.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 
 static void on_ready(Watch *watch, int events);
@@ -49,9 +50,8 @@ static int wanted(const Reader *self) {
   return events;
 }
 
-static void drop_handle(Reader *self, int direction) {
-  Handle *handle = self->handle[direction];
-  self->handle[direction] = NULL;
+/* Runs what its arguments have to say to their end; so it comes last. */
+static void drop_handle(Handle *handle) {
   if (handle != NULL) {
     handle_cancel(handle);
     Py_DECREF(handle);
@@ -66,15 +66,15 @@ void reader_release(Reader *self) {
         loop->idle[i] = loop->idle[--loop->idle_count];
   PyObject *fileobj = self->fileobj, *socket = self->socket;
   Handle *handles[2] = {self->handle[READ], self->handle[WRITE]};
+  SockOp *ops[2] = {self->first[READ], self->first[WRITE]};
   self->fileobj = self->socket = NULL;
   self->handle[READ] = self->handle[WRITE] = NULL;
   self->first[READ] = self->first[WRITE] = NULL;
   watch_close(&self->watch);
-  for (int i = 0; i < 2; i++)
-    if (handles[i] != NULL) {
-      handle_cancel(handles[i]);
-      Py_DECREF(handles[i]);
-    }
+  for (int i = 0; i < 2; i++) {
+    ops_drop(ops[i]);
+    drop_handle(handles[i]);
+  }
   Py_XDECREF(fileobj);
   Py_XDECREF(socket);
 }
@@ -116,12 +116,13 @@ void readers_settle(Loop *loop) {
 int reader_visit(Watch *watch, visitproc visit, void *arg) {
   Reader *self = (Reader *)watch;
   Py_VISIT(self->fileobj);
-  for (int i = 0; i < 2; i++)
-    if (self->handle[i] != NULL) {
-      int outcome = handle_visit(self->handle[i], visit, arg);
-      if (outcome != 0)
-        return outcome;
-    }
+  for (int i = 0; i < 2; i++) {
+    int outcome = ops_visit(self->first[i], visit, arg);
+    if (outcome == 0 && self->handle[i] != NULL)
+      outcome = handle_visit(self->handle[i], visit, arg);
+    if (outcome != 0)
+      return outcome;
+  }
   return 0;
 }
 
@@ -131,6 +132,8 @@ static void on_ready(Watch *watch, int events) {
   if (events < 0) {
     int fd = watch->fd;
     ops_fail(self, events);
+    if (reader_of(loop, fd) != self)
+      return;
     bool handles = self->handle[READ] != NULL || self->handle[WRITE] != NULL;
     reader_release(self);
     if (handles) {
@@ -162,8 +165,13 @@ static void on_ready(Watch *watch, int events) {
 
 int check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
   Watch *watch = watch_of(loop, fd);
-  if (watch == NULL || watch->user == NULL)
+  if (watch == NULL || watch_is_reader(watch))
     return 0;
+  if (watch->user == NULL || !PyObject_HasAttrString(watch->user, "is_closing")) {
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by %R", fileobj,
+                 watch->user ? watch->user : (PyObject *)loop);
+    return -1;
+  }
   PyObject *closing = PyObject_CallMethod(watch->user, "is_closing", NULL);
   int truth = closing != NULL ? PyObject_IsTrue(closing) : -1;
   Py_XDECREF(closing);
@@ -171,6 +179,16 @@ int check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
     return truth < 0 ? -1 : 0;
   PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj, watch->user);
   return -1;
+}
+
+/* libuv makes a descriptor non-blocking, which others may share: a terminal's
+ * is that of the shell and of print(). */
+static Reader *open_as_it_is(Loop *loop, int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  Reader *reader = reader_open(loop, fd);
+  if (reader != NULL && flags >= 0 && !(flags & O_NONBLOCK))
+    fcntl(fd, F_SETFL, flags);
+  return reader;
 }
 
 static Handle *add(Loop *self, PyObject *const *args, Py_ssize_t nargs, int direction) {
@@ -195,16 +213,19 @@ static Handle *add(Loop *self, PyObject *const *args, Py_ssize_t nargs, int dire
     if (watch_set(&reader->watch, 0) < 0)
       goto failed;
   }
-  if (reader == NULL && (reader = reader_open(self, fd)) == NULL)
+  if (reader == NULL && (reader = open_as_it_is(self, fd)) == NULL)
     goto failed;
-  drop_handle(reader, direction);
+  Handle *former = reader->handle[direction];
+  PyObject *fileobj = reader->fileobj;
   reader->handle[direction] = (Handle *)Py_NewRef(handle);
-  Py_XSETREF(reader->fileobj, Py_NewRef(args[0]));
-  if (reader_arm(reader) < 0) {
+  reader->fileobj = Py_NewRef(args[0]);
+  int outcome = reader_arm(reader);
+  if (outcome < 0)
     reader_release(reader);
-    goto failed;
-  }
-  return handle;
+  drop_handle(former);
+  Py_XDECREF(fileobj);
+  if (outcome == 0)
+    return handle;
 
 failed:
   Py_DECREF(handle);
@@ -235,8 +256,11 @@ static PyObject *remove_(Loop *self, PyObject *fileobj, int direction) {
   }
   if (reader == NULL || reader->handle[direction] == NULL)
     Py_RETURN_FALSE;
-  drop_handle(reader, direction);
-  if (reader_arm(reader) < 0)
+  Handle *handle = reader->handle[direction];
+  reader->handle[direction] = NULL;
+  int outcome = reader_arm(reader);
+  drop_handle(handle);
+  if (outcome < 0)
     return NULL;
   Py_RETURN_TRUE;
 }

@@ -69,9 +69,16 @@ static bool wait_fraction(Loop *self, double seconds) {
 }
 
 static int before_poll(Loop *self) {
+  self->error = false; /* somebody has caught it */
   if (self->idle_count > 0)
     readers_settle(self);
   return self->unchecked_count > 0 ? watches_check(self) : 0;
+}
+
+/* -1: an exception ends the run. */
+static int after_poll(Loop *self) {
+  self->error = self->error && PyErr_Occurred() != NULL;
+  return self->error ? -1 : 0;
 }
 
 static int poll_now(Loop *self) {
@@ -79,7 +86,7 @@ static int poll_now(Loop *self) {
     return -1;
   self->armed = false;
   uv_run(&self->uv, UV_RUN_NOWAIT);
-  return self->error ? -1 : 0;
+  return after_poll(self);
 }
 
 /* Before 1.45 uv_run() serves timers ahead of the poll. An alarm that is over by
@@ -114,7 +121,7 @@ static int poll_blocking(Loop *self, double until) {
   loop_gil(self);
   if (alarm)
     uv_timer_stop(&self->alarm);
-  return self->error ? -1 : 0;
+  return after_poll(self);
 }
 
 /* What is due goes behind what is ready. */

@@ -4,8 +4,8 @@
  * the call, and only if it would block a future is made and the descriptor
  * watched. Operations that wait for the same direction of a socket are served
  * in their order. An operation is in its reader's list from the time it waits
- * until it has ended or is thrown into; the list borrows it, the task that
- * awaits it owns it. */
+ * until it has ended or is thrown into. The list owns it: nobody else may hold
+ * the task that awaits it. */
 #include "../core/core.h"
 
 #include "asyncio.h"
@@ -190,21 +190,38 @@ static bool attempt(SockOp *self) {
 
 /* Waiting -------------------------------------------------------------------- */
 
+/* Its caller holds it. */
 static void leave(SockOp *self) {
   if (!self->waiting)
     return;
-  self->waiting = false;
   Reader *reader = reader_of(self->loop, self->fd);
-  if (reader == NULL)
-    return;
   for (SockOp **link = &reader->first[self->direction]; *link != NULL; link = &(*link)->next)
     if (*link == self) {
       *link = self->next;
       break;
     }
+  self->waiting = false;
   self->next = NULL;
+  Py_DECREF(self);
   if (reader->first[self->direction] == NULL)
     reader_idle(reader);
+}
+
+void ops_drop(SockOp *first) {
+  for (SockOp *op = first; op != NULL; op = op->next)
+    op->waiting = false;
+  while (first != NULL) {
+    SockOp *op = first;
+    first = op->next;
+    op->next = NULL;
+    Py_DECREF(op);
+  }
+}
+
+int ops_visit(SockOp *first, visitproc visit, void *arg) {
+  for (SockOp *op = first; op != NULL; op = op->next)
+    Py_VISIT(op);
+  return 0;
 }
 
 static int is_done(PyObject *future) {
@@ -244,7 +261,6 @@ void ops_fail(Reader *reader, int code) {
   for (int i = 0; i < 2; i++) {
     SockOp *op;
     while ((op = reader->first[i]) != NULL) {
-      Py_INCREF(op);
       reader->first[i] = op->next;
       op->next = NULL;
       op->waiting = false;
@@ -276,7 +292,9 @@ static bool same_socket(Reader *reader, PyObject *sock) {
 
 static int wait(SockOp *self) {
   Loop *loop = self->loop;
-  if (check_no_transport(loop, self->fd, self->sock) < 0)
+  if (loop_check_open(loop) < 0 || check_no_transport(loop, self->fd, self->sock) < 0)
+    return -1;
+  if ((self->future = PyObject_CallMethodNoArgs((PyObject *)loop, str_create_future)) == NULL)
     return -1;
   Reader *reader = reader_of(loop, self->fd);
   if (reader != NULL && reader->idle && !same_socket(reader, self->sock) &&
@@ -291,24 +309,16 @@ static int wait(SockOp *self) {
     if ((reader->socket = PyWeakref_NewRef(self->sock, NULL)) == NULL)
       PyErr_Clear(); /* some other kind of socket object: never taken for the same */
   }
-  self->future = PyObject_CallMethodNoArgs((PyObject *)loop, str_create_future);
-  if (self->future == NULL)
-    goto failed;
   SockOp **link = &reader->first[self->direction];
   while (*link != NULL)
     link = &(*link)->next;
-  *link = self;
+  *link = (SockOp *)Py_NewRef(self);
   self->waiting = true;
   if (reader_arm(reader) < 0) {
     leave(self);
     return -1;
   }
   return PyObject_SetAttr(self->future, str__asyncio_future_blocking, Py_True);
-
-failed:
-  if (reader->first[READ] == NULL && reader->first[WRITE] == NULL)
-    reader_idle(reader);
-  return -1;
 }
 
 /* What asyncio checks before each of them. */

@@ -213,8 +213,8 @@ static void flush_stream(Transport *self) {
   if (n < 0)
     return;
   transport_dequeue(self, (size_t)n);
-  transport_maybe_resume(self); /* may write */
-  if (self->loop == NULL || self->loop->error)
+  transport_maybe_resume(self); /* may write, or close */
+  if (self->lost || self->loop->error)
     return;
   if (self->queue_count == 0) {
     if (transport_watch(self) < 0)
@@ -269,9 +269,7 @@ static PyObject *Stream_write(Transport *self, PyObject *data) {
 done:
   if (view.obj != NULL)
     PyBuffer_Release(&view);
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 /* At most this many buffers are held at once. */
@@ -281,11 +279,6 @@ static int write_batch(Transport *self, PyObject **items, size_t count) {
   size_t held = 0, total = 0;
   int outcome = -1;
   for (; held < count; held++) {
-    if (!PyObject_CheckBuffer(items[held])) {
-      PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
-                   Py_TYPE(items[held])->tp_name);
-      goto done;
-    }
     if (PyObject_GetBuffer(items[held], &views[held], PyBUF_SIMPLE) < 0)
       goto done;
     parts[held].iov_base = views[held].buf;
@@ -315,24 +308,29 @@ done:
 }
 
 static PyObject *Stream_writelines(Transport *self, PyObject *list) {
-  PyObject *items = PySequence_Fast(list, "writelines() needs an iterable of bytes-like objects");
+  PyObject *items = PySequence_Tuple(list); /* that nobody can change */
   if (items == NULL)
     return NULL;
-  size_t count = (size_t)PySequence_Fast_GET_SIZE(items), done = 0;
+  size_t count = (size_t)PyTuple_GET_SIZE(items), done = 0;
+  for (size_t i = 0; i < count; i++)
+    if (!PyObject_CheckBuffer(PyTuple_GET_ITEM(items, i))) {
+      PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
+                   Py_TYPE(PyTuple_GET_ITEM(items, i))->tp_name);
+      Py_DECREF(items);
+      return NULL;
+    }
   int outcome = 0;
   if (transport_writable(self, "writelines")) {
     while (done < count && outcome == 0 && !self->lost) {
       size_t batch = count - done < IOV ? count - done : IOV;
-      outcome = write_batch(self, PySequence_Fast_ITEMS(items) + done, batch);
+      outcome = write_batch(self, &PyTuple_GET_ITEM(items, done), batch);
       done += batch;
     }
     if (outcome == 0 && self->queue_count > 0)
       outcome = queue_rest(self);
   }
   Py_DECREF(items);
-  if (outcome < 0 || PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *Stream_write_eof(Transport *self, PyObject *Py_UNUSED(ignored)) {
@@ -360,9 +358,7 @@ static void close_stream(Transport *self) {
 
 static PyObject *Stream_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
   close_stream(self);
-  if (PyErr_Occurred())
-    return NULL;
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyMethodDef methods[] = {

@@ -36,6 +36,8 @@ void transport_end_run(Transport *self) {
     PyErr_WriteUnraisable((PyObject *)self);
 }
 
+PyObject *transport_none(void) { return PyErr_Occurred() ? NULL : Py_NewRef(Py_None); }
+
 /* logger.debug(format, self), or with the exception. Never raises. */
 void transport_debug(Transport *self, const char *format, PyObject *exception) {
   if (self->loop == NULL || !self->loop->debug)
@@ -168,11 +170,11 @@ Transport *transport_new(PyTypeObject *type, const Kind *kind, Loop *loop, int f
     if (self->extra == NULL)
       goto failed;
   }
-  Watch *stale = watch_of(loop, fd);
-  if (stale != NULL && watch_is_reader(stale))
-    reader_release((Reader *)stale);
-  if (watch_open(&self->watch, loop, fd, on_ready, (PyObject *)self, trusted, sizeof(Watch)) < 0)
-    goto failed;
+  if (watch_open(&self->watch, loop, fd, on_ready, (PyObject *)self, trusted, sizeof(Watch)) < 0) {
+    if (kind->read != NULL || !PyErr_ExceptionMatches(PyExc_PermissionError))
+      goto failed;
+    PyErr_Clear(); /* a device that is always ready, such as /dev/null */
+  }
   self->server = or_null(server);
   if (self->server != NULL) {
     PyObject *answer = PyObject_CallMethodOneArg(self->server, str__attach, (PyObject *)self);
@@ -296,6 +298,8 @@ static int fail_empty_waiter(Transport *self, PyObject *exception) {
 static int lost(Transport *self, PyObject *exception) {
   if (self->loop == NULL)
     return 0;
+  if (self->lost == 0)
+    self->lost = 1;
   PyObject *answer = self->connected && self->protocol != NULL
                          ? transport_tell(self, str_connection_lost, exception)
                          : Py_NewRef(Py_None);

@@ -84,6 +84,7 @@ void transport_maybe_pause(Transport *self);
 void transport_maybe_resume(Transport *self);
 void transport_debug(Transport *self, const char *format, PyObject *exception);
 void transport_end_run(Transport *self); /* an exception is set that ends the run */
+PyObject *transport_none(void); /* None; NULL if an exception is set */
 PyObject *transport_socket(Transport *self); /* a new reference to the Python object */
 int transport_fatal(Transport *self, PyObject *exception, PyObject *message);
 void transport_warn(const char *text);

@@ -12,7 +12,7 @@ static PyObject *T_is_closing(Transport *self, PyObject *Py_UNUSED(ignored)) {
 
 static PyObject *T_abort(Transport *self, PyObject *Py_UNUSED(ignored)) {
   transport_force_close(self, NULL);
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *T_set_protocol(Transport *self, PyObject *protocol) {
@@ -27,7 +27,7 @@ static PyObject *T_get_protocol(Transport *self, PyObject *Py_UNUSED(ignored)) {
 
 static PyObject *T__force_close(Transport *self, PyObject *exception) {
   transport_force_close(self, exception);
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 static PyObject *T__fatal_error(Transport *self, PyObject *args, PyObject *kwargs) {
@@ -99,7 +99,7 @@ static PyObject *T_set_write_buffer_limits(Transport *self, PyObject *args, PyOb
   self->high = (size_t)h;
   self->low = (size_t)l;
   transport_maybe_pause(self);
-  Py_RETURN_NONE;
+  return transport_none();
 }
 
 PyObject *transport_socket(Transport *self) {

@@ -19,9 +19,6 @@ PyObject *uv_failure(int code) {
 static void on_poll(uv_poll_t *poll, int status, int events) {
   Watch *self = (Watch *)poll;
   Loop *loop = self->loop;
-  if (loop->error)
-    return; /* the run ends; the poll will say it again */
-  loop_gil(loop);
   if (status < 0) {
     /* An error condition on the descriptor, upon which libuv has stopped: for
      * who waits it is the same as ready, the system call will say what it is. */
@@ -29,6 +26,9 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     loop->armed = true;
     uv_poll_start(poll, events, on_poll);
   }
+  if (loop->error)
+    return; /* the run ends; the poll will say it again */
+  loop_gil(loop);
   PyObject *user = Py_XNewRef(self->user);
   self->ready(self, events & self->events);
   Py_XDECREF(user);
@@ -55,9 +55,17 @@ Watch *watch_of(Loop *loop, int fd) {
   return fd >= 0 && (size_t)fd < loop->watch_capacity ? loop->watches[fd] : NULL;
 }
 
-/* `size` is that of the struct that begins with the watch. */
+/* A user's reader makes way. `size` is that of the struct that begins with the watch. */
 int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
                bool trusted, size_t size) {
+  Watch *other = watch_of(loop, fd);
+  if (other != NULL && watch_is_reader(other)) {
+    reader_release((Reader *)other);
+  } else if (other != NULL) {
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by %R", fd,
+                 other->user ? other->user : (PyObject *)loop);
+    return -1;
+  }
   Watch *self = PyMem_RawCalloc(1, size);
   if (self == NULL) {
     PyErr_NoMemory();
