@@ -102,7 +102,7 @@ def test_a_pipe_takes_any_iterable_of_lines(loop_factory: Factory) -> None:
 
 def test_the_null_device_can_be_written_to(loop_factory: Factory) -> None:
     async def main() -> None:
-        null = open(os.devnull, "wb", 0)  # noqa: ASYNC230, SIM115
+        null = open(os.devnull, "wb", 0)
         transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, null)
         transport.write(b"x" * 1_000_000)
         transport.close()
