@@ -349,11 +349,14 @@ static int check_socket(SockOp *self) {
   }
   if ((self->fd = fd_of(self->sock)) >= 0)
     return 0;
-  if (PyErr_ExceptionMatches(PyExc_ValueError) && PyObject_HasAttrString(self->sock, "fileno")) {
-    PyErr_Clear(); /* a closed socket, as its own methods would say */
-    errno = EBADF;
+  PyObject *exception = take_exception();
+  if (PyObject_HasAttrString(self->sock, "fileno")) {
+    errno = EBADF; /* a closed socket: what its own methods would say */
     PyErr_SetFromErrno(PyExc_OSError);
+  } else {
+    raise_again(exception);
   }
+  Py_XDECREF(exception);
   return -1;
 }
 
