@@ -2,7 +2,9 @@
  *
  * The GIL. With work ready the poll does not block and the GIL is kept.
  * Otherwise it is always let go around the poll, and comes back with the first
- * libuv callback that needs it, once a turn, or after the poll. Whether the
+ * libuv callback that needs it, once a turn, or after the poll. A loop that
+ * never blocks lets it go every SWITCH_NS: callbacks in C alone would keep
+ * other threads out for ever. Whether the
  * poll will block is decided by our queues alone: uv_backend_timeout() is 0
  * while a new descriptor waits to be armed, and uv_run() then blocks all the
  * same.
@@ -25,6 +27,7 @@
 enum { POLL_HANDLES = 64, SHORT_TURNS = 8 };
 #define POLL_NS 50000u
 #define SHORT_NS 2000u
+#define SWITCH_NS 5000000u /* as the interpreter's own switch interval */
 
 double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -38,6 +41,7 @@ void loop_gil(Loop *self) {
 }
 
 static void let_gil_go(Loop *self) {
+  self->let_go = self->polled;
   self->sleeping = true;
   self->released = PyEval_SaveThread();
 }
@@ -209,6 +213,10 @@ static int turn(Loop *self, bool must_poll) {
       return -1;
     self->ran = 0;
     self->polled = self->read_at = now = uv_hrtime();
+    if (now - self->let_go > SWITCH_NS) {
+      let_gil_go(self);
+      loop_gil(self);
+    }
   }
   if (take_timers(self, now) < 0)
     return -1;

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import socket
 import sys
@@ -342,3 +343,27 @@ def test_a_busy_loop_lets_other_threads_run(loop: Loop) -> None:
     done.set()
     thread.join()
     assert counted > 100
+
+
+@only_uvworks
+def test_callbacks_in_c_alone_leave_room_for_other_threads(loop: Loop) -> None:
+    """Nothing of a chain of C functions would ask the interpreter to switch threads."""
+    again: functools.partial[Any] = functools.partial(loop.call_soon)
+    again.__setstate__((loop.call_soon, (again,), {}, None))  # type: ignore[attr-defined]  # runs itself, again and again
+    turns = 0
+
+    def work() -> None:
+        nonlocal turns
+        end = time.monotonic() + 20
+        while turns < 20 and time.monotonic() < end:
+            time.sleep(0)  # lets the GIL go
+            turns += 1
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=work)
+    again()
+    thread.start()
+    loop.run_forever()
+    thread.join()
+    assert turns == 20
+    again.__setstate__((print, (), {}, None))  # type: ignore[attr-defined]  # no cycle is left
