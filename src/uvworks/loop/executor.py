@@ -7,13 +7,12 @@ For that pool there are uvworks.pool.submit() and uvworks.pool.Executor.
 
 import asyncio
 import concurrent.futures
-import inspect
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
-from .._engine import core
+from .debug import Debugging
 
 __all__ = ["Executors"]
 
@@ -21,7 +20,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class Executors(core.BaseLoop, asyncio.AbstractEventLoop):
+class Executors(Debugging):
     """run_in_executor, set_default_executor, shutdown_default_executor."""
 
     _default_executor: concurrent.futures.ThreadPoolExecutor | None = None
@@ -33,7 +32,7 @@ class Executors(core.BaseLoop, asyncio.AbstractEventLoop):
         """Call ``func(*args)`` on the executor, by default this loop's threads; a future of its result."""
         self._check_closed()
         if self.get_debug():
-            _check_plain_callable(func)
+            self._check_callback(func, "run_in_executor")
         if executor is None:
             executor = self._threads()
         return asyncio.wrap_future(executor.submit(func, *args), loop=self)
@@ -97,10 +96,3 @@ def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def _check_plain_callable(func: Any) -> None:
-    if asyncio.iscoroutine(func) or inspect.iscoroutinefunction(func):
-        raise TypeError("coroutines cannot be used with run_in_executor()")
-    if not callable(func):
-        raise TypeError(f"a callable object was expected by run_in_executor(), got {func!r}")

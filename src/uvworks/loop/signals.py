@@ -11,6 +11,7 @@ one still gets every byte.
 
 import asyncio
 import errno
+import inspect
 import os
 import signal
 import socket
@@ -50,7 +51,7 @@ class Signals(core.BaseLoop, asyncio.AbstractEventLoop):
         ValueError for what is no signal, RuntimeError for one that cannot be
         caught, or in another thread.
         """
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         self._check_closed()
