@@ -29,6 +29,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "uvworks": uvworks.new_event_loop,
 }
+if chosen := os.environ.get("UVWORKS_TEST_LOOPS"):  # some of them, where time is short: "asyncio,uvworks"
+    LOOPS = {name: LOOPS[name] for name in chosen.split(",")}
 # The same examples on every run, and nothing written beside the sources.
 hypothesis.settings.register_profile(
     "suite",
