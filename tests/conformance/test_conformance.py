@@ -3,6 +3,8 @@
 `python -m tests.conformance` does the same from the command line, with more to choose from.
 """
 
+import os
+
 import pytest
 
 from tests.conformance import suite
@@ -18,6 +20,6 @@ except suite.NoSuite as error:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("module", MODULES)
 def test_module(module: str) -> None:
-    report = suite.run("uvworks", [module], retries=1)
+    report = suite.run("uvworks", [module], retries=1, jobs=min(4, os.cpu_count() or 1))
     problems = [f"{result.outcome} {result.name}\n{result.text}" for result in report.failures]
     assert report.ok, "\n".join([report.summary(), *report.stale, *problems])

@@ -1,292 +1,435 @@
-"""What no program means to do and some do: objects dropped in odd moments, callbacks that undo what called them."""
-
-from __future__ import annotations
+"""What goes wrong around a loop: closed too early, forks, daemon threads, exits in any state, restarts under load."""
 
 import asyncio
-import gc
 import os
+import resource
+import signal
 import socket
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-import uvworks
-from tests.loop.support import LOCALHOST, only_uvworks
-from tests.support import until
+from tests.loop.support import LOCALHOST, echo_server, only_uvworks, serving, unused_port
+from tests.support import python, until
 
-Factory = Callable[[], asyncio.AbstractEventLoop]
+Loop = asyncio.AbstractEventLoop
+
+# For scripts in an interpreter of their own: new_loop() makes the loop under test.
+FACTORIES = {
+    "asyncio": "import asyncio\nnew_loop = asyncio.SelectorEventLoop\n",
+    "uvworks": "import asyncio, uvworks\nnew_loop = uvworks.new_event_loop\n",
+}
 
 
-def run(factory: Factory, main: Any) -> Any:
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(asyncio.wait_for(main(), 20))
+@pytest.fixture(params=FACTORIES.values(), ids=FACTORIES.keys())
+def prelude(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-def test_nobody_holds_the_task_that_waits_for_a_socket(loop_factory: Factory) -> None:
-    async def main() -> list[bytes]:
-        got: list[bytes] = []
+def script(prelude: str, text: str) -> str:
+    return prelude + textwrap.dedent(text)
 
-        async def receive(sock: socket.socket) -> None:
-            got.append(await asyncio.get_running_loop().sock_recv(sock, 10))
 
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            asyncio.get_running_loop().create_task(receive(ours))
-            await asyncio.sleep(0.01)
+# Loops closed too early -----------------------------------------------------------
+
+
+def test_a_loop_closed_with_live_transports(prelude: str) -> None:
+    """ResourceWarnings, and nothing else."""
+    done = python(
+        script(
+            prelude,
+            """
+            import gc, os
+            loop = new_loop()
+            kept = []
+
+            async def main():
+                server = await asyncio.start_server(lambda r, w: kept.append(w), "127.0.0.1", 0)
+                address = server.sockets[0].getsockname()
+                kept.append(server)
+                connection = await asyncio.open_connection(*address)
+                kept.append(connection)
+                kept.append(await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)))
+                read, write = os.pipe()
+                kept.append(await loop.connect_read_pipe(asyncio.Protocol, open(read, "rb", 0)))
+                kept.append(await loop.connect_write_pipe(asyncio.BaseProtocol, open(write, "wb", 0)))
+                connection[1].write(b"x" * 10_000_000)
+                await asyncio.sleep(0.05)
+
+            loop.run_until_complete(main())
+            loop.close()
+            loop.close()
+            for each in kept:
+                repr(each)
+            kept.clear()
             gc.collect()
-            theirs.send(b"here")
-            await until(lambda: got)
-        return got
-
-    assert run(loop_factory, main) == [b"here"]
-
-
-def test_a_subclass_outlives_the_collection_of_its_loops() -> None:
-    class Mine(uvworks.Loop):
-        me: Any
-
-        def hello(self) -> str:
-            return "hello"
-
-    gc.collect()
-    loop = Mine()
-    loop.me = loop
-    loop.close()
-    del loop
-    gc.collect()
-    again = Mine()
-    assert again.hello() == "hello"
-    again.close()
+            print("survived")
+            """,
+        ),
+        warnings="always",
+    )
+    assert done.stdout == "survived\n"
+    assert "ResourceWarning" in done.stderr and "unclosed transport" in done.stderr
 
 
-def test_a_write_to_a_pipe_that_is_closing_does_not_stop_the_flush(loop_factory: Factory) -> None:
-    async def main() -> int:
-        loop = asyncio.get_running_loop()
-        lost = loop.create_future()
+def test_transports_used_after_their_loop_was_closed(prelude: str) -> None:
+    done = python(
+        script(
+            prelude,
+            """
+            loop = new_loop()
 
-        class Protocol(asyncio.Protocol):
-            def connection_lost(self, exc: Exception | None) -> None:
-                lost.set_result(exc)
+            async def main():
+                server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+                return (await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname()))[0]
 
-        r, w = os.pipe()
-        transport, _ = await loop.connect_write_pipe(Protocol, os.fdopen(w, "wb", 0))
-        transport.write(b"x" * 1_000_000)
-        transport.close()
-        transport.write(b"too late")
-        size = 0
-        while size < 1_000_000:
-            size += len(await loop.run_in_executor(None, os.read, r, 65536))
-        assert await lost is None
-        os.close(r)
-        return size
-
-    assert run(loop_factory, main) == 1_000_000
-
-
-def test_a_pipe_takes_any_iterable_of_lines(loop_factory: Factory) -> None:
-    async def main() -> bytes:
-        r, w = os.pipe()
-        transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, os.fdopen(w, "wb", 0))
-        transport.writelines((b"a", b"b"))
-        transport.writelines(iter([b"c"]))
-        transport.close()
-        try:
-            return os.read(r, 10)
-        finally:
-            os.close(r)
-
-    assert run(loop_factory, main) == b"abc"
-
-
-def test_the_null_device_can_be_written_to(loop_factory: Factory) -> None:
-    async def main() -> None:
-        null = open(os.devnull, "wb", 0)
-        transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, null)
-        transport.write(b"x" * 1_000_000)
-        transport.close()
-        await until(lambda: null.closed)
-
-    run(loop_factory, main)
-
-
-@only_uvworks  # asyncio closes the transport when anything can be read
-def test_what_comes_in_on_the_socket_of_a_write_pipe_is_for_others(loop_factory: Factory) -> None:
-    async def main() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, ours)
-            theirs.send(b"hello")
-            await asyncio.sleep(0.01)
-            assert not transport.is_closing()
-            assert ours.recv(10) == b"hello"
-            transport.write(b"fine")
-            assert theirs.recv(10) == b"fine"
-            transport.close()
-
-    run(loop_factory, main)
-
-
-@only_uvworks  # asyncio calls connection_lost() twice
-def test_resume_writing_may_close_with_an_error(loop_factory: Factory) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        lost = loop.create_future()
-
-        class Protocol(asyncio.Protocol):
-            def connection_made(self, transport: Any) -> None:
-                self.transport = transport
-
-            def resume_writing(self) -> None:
-                self.transport._force_close(ConnectionError("mine"))
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                lost.set_result(exc)
-
-        ours, theirs = socket.socketpair()
-        with theirs:
-            transport, _ = await loop.create_connection(Protocol, sock=ours)
-            transport.write(b"x" * 4_000_000)
-            while not lost.done():
-                await loop.run_in_executor(None, theirs.recv, 1 << 20)
-            assert str(lost.result()) == "mine"
-
-    run(loop_factory, main)
-
-
-def test_pause_writing_may_exit_and_the_writer_catch_it(loop_factory: Factory) -> None:
-    async def main() -> int:
-        class Protocol(asyncio.Protocol):
-            caught = 0
-
-            def connection_made(self, transport: Any) -> None:
-                self.transport = transport
-
-            def write(self) -> None:
+            transport = loop.run_until_complete(main())
+            loop.close()
+            for call in (
+                lambda: transport.write(b"x" * 10_000_000), transport.pause_reading, transport.resume_reading,
+                transport.write_eof, transport.close, transport.abort, transport.is_closing,
+                transport.get_write_buffer_size, lambda: transport.get_extra_info("peername"),
+            ):
                 try:
-                    self.transport.write(b"x" * 4_000_000)
-                except SystemExit:
-                    self.caught += 1
+                    call()
+                except (RuntimeError, OSError):
+                    pass
+            print("survived")
+            """,
+        ),
+        warnings="ignore",
+    )
+    assert done.stdout == "survived\n"
 
-            def data_received(self, data: bytes) -> None:
-                self.transport.set_write_buffer_limits(1 << 30)  # paused no more, once there is less
-                self.transport.set_write_buffer_limits(0)
-                self.write()
 
-            def pause_writing(self) -> None:
-                raise SystemExit(3)
+def test_what_waits_when_its_loop_is_closed(prelude: str) -> None:
+    """Tasks in every kind of wait, dropped with the loop."""
+    done = python(
+        script(
+            prelude,
+            """
+            import gc, socket
+            loop = new_loop()
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
 
+            async def wait(what):
+                await what
+
+            async def main():
+                loop.add_reader(theirs, print)
+                loop.call_later(100, print)
+                return [asyncio.ensure_future(wait(each)) for each in (
+                    asyncio.sleep(100), loop.sock_recv(ours, 1), loop.create_future(),
+                    asyncio.Event().wait(), loop.run_in_executor(None, int))]
+
+            tasks = loop.run_until_complete(main())
+            loop.run_until_complete(asyncio.sleep(0.01))
+            loop.close()
+            del tasks
+            gc.collect()
+            print("survived")
+            """,
+        ),
+        warnings="ignore",
+    )
+    assert done.stdout == "survived\n"
+
+
+# Exits ----------------------------------------------------------------------------
+
+ENDS = {
+    "while it runs": "loop.call_soon(sys.exit, 7)\nloop.run_forever()",
+    "from a task": "async def leave(): sys.exit(7)\nloop.run_until_complete(leave())",
+    "not closed": "loop.run_until_complete(work())\nsys.exit(7)",
+    "never run": "loop.call_soon(print)\nloop.call_later(1, print)\nsys.exit(7)",
+    "closed": "loop.run_until_complete(work())\nloop.close()\nsys.exit(7)",
+    "in atexit": "import atexit\natexit.register(lambda: loop.run_until_complete(work()))\nsys.exit(7)",
+    "hard": "loop.run_until_complete(work())\nimport os\nos._exit(7)",
+    "a daemon thread runs it": """
+import threading, time
+threading.Thread(target=loop.run_forever, daemon=True).start()
+time.sleep(0.05)
+sys.exit(7)
+""",
+    "a daemon thread calls it": """
+import threading, time
+def call():
+    while True:
+        loop.call_soon_threadsafe(int)
+threading.Thread(target=call, daemon=True).start()
+loop.run_until_complete(asyncio.sleep(0.05))
+sys.exit(7)
+""",
+    "a reference cycle keeps it": "loop.me = loop\nkeep.append(loop)\nloop.run_until_complete(work())\nsys.exit(7)",
+    "a generator is half way": """
+async def numbers():
+    try:
+        yield 1
+    finally:
+        await asyncio.sleep(0)
+keep.append(numbers())
+loop.run_until_complete(anext(keep[0]))
+sys.exit(7)
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_the_interpreter_ends_in_any_state(prelude: str, end: str) -> None:
+    text = script(
+        prelude,
+        """
+        import sys
+        keep = []
+        loop = new_loop()
+
+        async def work():
+            server = await asyncio.start_server(lambda r, w: keep.append(w), "127.0.0.1", 0)
+            keep.append(server)
+            keep.append(await asyncio.open_connection(*server.sockets[0].getsockname()))
+            keep.append(asyncio.ensure_future(asyncio.sleep(100)))
+            loop.call_later(100, print)
+            await asyncio.sleep(0.01)
+
+        """,
+    )
+    done = python(text + end, warnings="ignore", check=False)
+    assert done.returncode == 7, done.stderr
+    assert "Fatal" not in done.stderr and "Segmentation" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_ends_it(prelude: str, number: signal.Signals) -> None:
+    text = script(
+        prelude,
+        f"""
+        import os, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop = new_loop()
+        loop.call_later(0.02, os.kill, os.getpid(), {int(number)})
+        loop.run_forever()
+        """,
+    )
+    done = python(text, warnings="ignore", check=False)
+    assert done.returncode == -number and "Fatal" not in done.stderr
+
+
+# Forks ----------------------------------------------------------------------------
+
+
+def test_a_child_may_make_a_loop_of_its_own(prelude: str) -> None:
+    done = python(
+        script(
+            prelude,
+            """
+            import os, sys
+            loop = new_loop()
+
+            async def echo_once():
+                async def serve(reader, writer):
+                    writer.write(await reader.read(100))
+                    writer.close()
+                server = await asyncio.start_server(serve, "127.0.0.1", 0)
+                async with server:
+                    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                    writer.write(b"hello")
+                    assert await reader.read() == b"hello"
+                    writer.close()
+                    await writer.wait_closed()
+
+            loop.run_until_complete(echo_once())
+            child = os.fork()
+            if child == 0:
+                own = new_loop()
+                own.run_until_complete(echo_once())
+                own.close()
+                os._exit(3)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+            loop.run_until_complete(echo_once())
+            loop.close()
+            print("survived")
+            """,
+        ),
+        warnings="ignore",
+    )
+    assert done.stdout == "survived\n"
+
+
+def test_a_fork_inside_a_running_loop_leaves_the_parents_alone(prelude: str) -> None:
+    """The child exits, dropping its copy of everything; the parent's connections must not notice."""
+    done = python(
+        script(
+            prelude,
+            """
+            import gc, os
+
+            async def main():
+                loop = asyncio.get_running_loop()
+                async def serve(reader, writer):
+                    while data := await reader.read(100):
+                        writer.write(data)
+                    writer.close()
+                server = await asyncio.start_server(serve, "127.0.0.1", 0)
+                async with server:
+                    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                    for number in range(5):
+                        child = os.fork()
+                        if child == 0:
+                            try:
+                                asyncio.get_running_loop()
+                                os._exit(4)
+                            except RuntimeError:
+                                pass
+                            os._exit(3)
+                        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+                        writer.write(b"%d" % number)
+                        assert await asyncio.wait_for(reader.readexactly(1), 5) == b"%d" % number
+                    writer.close()
+                    await writer.wait_closed()
+
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(main())
+            print("survived")
+            """,
+        ),
+        warnings="ignore",
+    )
+    assert done.stdout == "survived\n"
+
+
+@only_uvworks
+def test_a_child_that_uses_its_parents_loop_is_told(loop_factory: Callable[[], Loop]) -> None:
+    """asyncio lets it steal the parent's events; we say so. A close in the child leaves the parent's registrations."""
+    done = python(
+        """
+        import asyncio, os, socket, uvworks
+        loop = uvworks.new_event_loop()
         ours, theirs = socket.socketpair()
-        with theirs:
-            transport, protocol = await asyncio.get_running_loop().create_connection(Protocol, sock=ours)
-            protocol.write()
-            await asyncio.sleep(0.01)
-            theirs.send(b"more")
-            await asyncio.sleep(0.01)
-            transport.abort()
-            await asyncio.sleep(0.01)
-        return protocol.caught
+        seen = []
+        loop.add_reader(ours, lambda: (seen.append(ours.recv(10)), loop.stop()))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        child = os.fork()
+        if child == 0:
+            try:
+                loop.run_until_complete(asyncio.sleep(0))
+            except RuntimeError:
+                os._exit(3)
+            os._exit(4)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        child = os.fork()
+        if child == 0:
+            loop.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        theirs.send(b"still here")
+        loop.run_forever()
+        print(status, seen)
+        """,
+        warnings="ignore",
+    )
+    assert done.stdout == "3 [b'still here']\n"
 
-    assert run(loop_factory, main) == 1
+
+# Scarcity, load --------------------------------------------------------------------
 
 
-@only_uvworks  # asyncio notices by chance only
-def test_one_transport_to_a_descriptor(loop_factory: Factory) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-            for _ in range(2):
-                with pytest.raises(RuntimeError, match="used by"):
-                    await loop.create_connection(asyncio.Protocol, sock=ours)
-                transport.pause_reading()
-            transport.abort()
-        server = await loop.create_server(asyncio.Protocol, LOCALHOST, 0)
-        with pytest.raises(RuntimeError, match="used by"):
-            loop.add_reader(server.sockets[0].fileno(), print)
+async def test_no_descriptors_for_a_connection() -> None:
+    """The client is told; the loop goes on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with echo_server() as port:
+        held = [os.open("/dev/null", os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 10, hard))
+        try:
+            while True:
+                try:
+                    held.append(os.dup(held[0]))
+                except OSError:
+                    break
+            with pytest.raises(OSError):
+                await asyncio.open_connection(LOCALHOST, port)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in held:
+                os.close(fd)
+        reader, writer = await asyncio.open_connection(LOCALHOST, port)
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"again"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_server_restarted_under_load() -> None:
+    port = unused_port()
+    stop = False
+    answered = failed = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1000):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def client() -> None:
+        nonlocal answered, failed
+        while not stop:
+            try:
+                reader, writer = await asyncio.open_connection(LOCALHOST, port)
+                writer.write(b"x" * 500)
+                await reader.readexactly(500)
+                answered += 1
+                writer.close()
+                await writer.wait_closed()
+            except (OSError, asyncio.IncompleteReadError):
+                failed += 1
+                await asyncio.sleep(0.001)
+
+    clients = [asyncio.create_task(client()) for _ in range(10)]
+    for _ in range(10):
+        server = await asyncio.start_server(serve, LOCALHOST, port)
+        before = answered
+        await until(lambda before=before: answered >= before + 20)
         server.close()
-
-    run(loop_factory, main)
-
-
-def test_add_reader_leaves_a_descriptor_blocking(loop: asyncio.AbstractEventLoop) -> None:
-    r, w = os.pipe()
-    loop.add_reader(r, print)
-    assert os.get_blocking(r)
-    loop.remove_reader(r)
-    os.close(r)
-    os.close(w)
+    stop = True
+    await asyncio.gather(*clients)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert answered >= 200
 
 
-def test_a_pipe_breaks_while_a_callback_ends_the_run(loop: asyncio.AbstractEventLoop) -> None:
+async def test_many_connections_reset_at_once() -> None:
+    """Every one of them tells its protocol, once."""
     lost: list[Exception | None] = []
 
-    class Impatient(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            raise KeyboardInterrupt
-
-    class Writer(asyncio.Protocol):
+    class Count(asyncio.Protocol):
         def connection_lost(self, exc: Exception | None) -> None:
             lost.append(exc)
-            loop.stop()
 
-    ours, theirs = socket.socketpair()
-    reading, _ = loop.run_until_complete(loop.create_connection(Impatient, sock=ours))
-    r, w = os.pipe()
-    loop.run_until_complete(loop.connect_write_pipe(Writer, os.fdopen(w, "wb", 0)))
-
-    def both() -> None:
-        theirs.send(b"x")
-        os.close(r)
-
-    loop.call_soon(both)
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_forever()
-    if not lost:
-        loop.call_later(10, loop.stop)
-        loop.run_forever()
-    assert lost == [None]
-    reading.abort()
-    theirs.close()
-    loop.run_until_complete(asyncio.sleep(0))
+    loop = asyncio.get_running_loop()
+    async with serving(await loop.create_server(Count, LOCALHOST, 0, backlog=200)) as server:
+        socks = []
+        for _ in range(100):
+            sock = socket.create_connection(server.sockets[0].getsockname())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            socks.append(sock)
+        await asyncio.sleep(0.05)
+        for sock in socks:
+            sock.close()
+        await until(lambda: len(lost) == 100)
+        await asyncio.sleep(0.01)
+    assert len(lost) == 100 and all(isinstance(each, ConnectionResetError) for each in lost)
 
 
-def test_a_callback_that_cancels_itself_and_fails_is_reported(loop: asyncio.AbstractEventLoop) -> None:
-    seen: list[Any] = []
-    loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
-
-    class Unspeakable:
-        def __call__(self) -> None:
-            handle.cancel()
-            raise ValueError
-
-        def __repr__(self) -> str:
-            return "\udc80"
-
-    handle = loop.call_soon(Unspeakable())
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    assert [type(error) for error in seen] == [ValueError]
-
-
-def test_the_sender_of_a_datagram_has_the_full_address(loop_factory: Factory) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        got = loop.create_future()
-
-        class Protocol(asyncio.DatagramProtocol):
-            def datagram_received(self, data: bytes, addr: Any) -> None:
-                got.set_result(addr)
-
-        transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("::1", 0))
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
-            peer.bind(("::1", 0))
-            name = peer.getsockname()
-            transport.sendto(b"x", ("0:0::1", name[1]))
-            peer.sendto(b"y", transport.get_extra_info("sockname"))
-            assert await got == name
-        transport.close()
-
-    run(loop_factory, main)
+def test_memory_is_gone_with_the_loop(loop_factory: Any) -> None:
+    """Loops come and go; their descriptors do, too."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(200):
+        loop = loop_factory()
+        loop.call_soon(int)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    assert len(os.listdir("/proc/self/fd")) == before

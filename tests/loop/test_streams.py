@@ -263,6 +263,7 @@ async def test_every_kind_of_bytes(make: Any) -> None:
         await until(lambda: theirs.data == b"one two three")
 
 
+@only_uvworks
 async def test_a_bytearray_may_change_after_the_write() -> None:
     async with connected() as (ours, theirs):
         theirs.transport.pause_reading()
