@@ -73,6 +73,7 @@ struct uvw_job {
   uint8_t state;
   uint8_t ask;
   bool resumed; /* has run a step already: bounds do not apply again */
+  bool first;   /* all but done: goes before those that wait */
   bool awaited; /* the exit waits for it, as it uses a library that is taken down */
   atomic_bool stop;
 };

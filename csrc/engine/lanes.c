@@ -82,13 +82,10 @@ bool uvw__any_ready(void) {
 void uvw__enqueue(uvw_job *job) {
   uvw__lane *lane = &E.lanes[job->lane];
   job->state = UVW__WAITING;
-  job->next = NULL;
-  job->prev = lane->tail;
-  if (lane->tail != NULL)
-    lane->tail->next = job;
-  else
-    lane->head = job;
-  lane->tail = job;
+  job->prev = job->first ? NULL : lane->tail;
+  job->next = job->first ? lane->head : NULL;
+  *(job->prev != NULL ? &job->prev->next : &lane->head) = job;
+  *(job->next != NULL ? &job->next->prev : &lane->tail) = job;
   lane->waiting++;
 }
 

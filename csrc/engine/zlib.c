@@ -143,6 +143,7 @@ static int give(uvw_zlib *z) {
   if (z->length <= OWN_BUFFER)
     return end(z, 0);
   z->job.ask = UVW_ASK_MEMORY;
+  z->job.first = true; /* or finished results would pile up behind all that waits */
   return UVW_ASK;
 }
 

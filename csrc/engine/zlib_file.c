@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define OUT_BUFFER ((size_t)128 << 10)
-static const char suffix[] = ".XXXXXX";
+static const char pattern[] = ".uvworks-XXXXXX";
 
 static int end(uvw_zlib_file *f, int error) {
   f->job.error = error;
@@ -49,12 +49,13 @@ static int name_files(uvw_zlib_file *f) {
     f->real = strdup(f->path2);
   if (f->real == NULL)
     return errno;
-  size_t length = strlen(f->real);
-  f->temporary = malloc(length + sizeof(suffix));
+  const char *slash = strrchr(f->real, '/');
+  size_t directory = slash != NULL ? (size_t)(slash - f->real) + 1 : 0;
+  f->temporary = malloc(directory + sizeof(pattern));
   if (f->temporary == NULL)
     return ENOMEM;
-  memcpy(f->temporary, f->real, length);
-  memcpy(f->temporary + length, suffix, sizeof(suffix));
+  memcpy(f->temporary, f->real, directory);
+  memcpy(f->temporary + directory, pattern, sizeof(pattern));
   return 0;
 }
 

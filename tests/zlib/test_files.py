@@ -132,6 +132,20 @@ async def test_cancel_leaves_nothing(tmp_path: Path) -> None:
     assert min(taken) < 0.05, taken
 
 
+async def test_a_long_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    await zlib.gzip_file(tmp_path / "a", tmp_path / ("b" * 255))
+    with pytest.raises(OSError, match="File name too long"):
+        await zlib.gzip_file(tmp_path / "a", tmp_path / ("b" * 256))
+
+
+async def test_relative_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").write_bytes(b"abc")
+    await zlib.gzip_file("a", "b")
+    assert await zlib.gunzip_file("b", "c") == 3 and sorted(os.listdir(".")) == ["a", "b", "c"]
+
+
 async def test_many_at_once(tmp_path: Path) -> None:
     source = tmp_path / "a"
     source.write_bytes(text(50_000))

@@ -375,6 +375,20 @@ async def test_ten_thousand_at_once(name: str) -> None:
     assert pool.statistics().lanes["cpu"].waiting == 0
 
 
+async def test_large_results_come_as_they_are_ready() -> None:
+    data = noise(300_000)
+    finished = []
+
+    async def one(number: int) -> None:
+        await zlib.gzip(data)
+        finished.append(number)
+        if number == 0:
+            assert pool.statistics().lanes["cpu"].waiting > 50
+
+    await asyncio.gather(*map(one, range(100)))
+    assert max(abs(number - place) for place, number in enumerate(finished)) < 20
+
+
 def resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
