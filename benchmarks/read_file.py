@@ -11,6 +11,7 @@ from benchmarks.peers import (
     TO_THREAD_ASYNCIO,
     UVWORKS_ASYNCIO,
     UVWORKS_UVLOOP,
+    UVWORKS_UVWORKS,
 )
 
 SIZES = {"1 KiB": 1024, "64 KiB": 64 * 1024, "1 MiB": 1024 * 1024}
@@ -42,6 +43,7 @@ SCENARIO = Scenario(
     unit="thousand files/s",
     cells=CELLS,
     peers=[
+        UVWORKS_UVWORKS,
         UVWORKS_ASYNCIO,
         UVWORKS_UVLOOP,
         AIOFILES_ASYNCIO,
@@ -62,5 +64,6 @@ SCENARIO = Scenario(
         Ratio(UVWORKS_ASYNCIO, TO_THREAD_ASYNCIO),
         Ratio(UVWORKS_ASYNCIO, EXECUTOR_ASYNCIO),
         Ratio(UVWORKS_UVLOOP, EXECUTOR_UVLOOP),
+        Ratio(UVWORKS_UVWORKS, UVWORKS_UVLOOP),
     ],
 )

@@ -9,6 +9,7 @@ from benchmarks.peers import (
     NODE_PROMISES,
     UVWORKS_ASYNCIO,
     UVWORKS_UVLOOP,
+    UVWORKS_UVWORKS,
 )
 
 SCENARIO = Scenario(
@@ -16,6 +17,7 @@ SCENARIO = Scenario(
     unit="thousand stats/s",
     cells=[Cell(f"x {n}", {"operation": "stat", "in_flight": n}, files=64, size=1024) for n in (1, 16, 128)],
     peers=[
+        UVWORKS_UVWORKS,
         UVWORKS_ASYNCIO,
         UVWORKS_UVLOOP,
         EXECUTOR_ASYNCIO,
@@ -33,5 +35,6 @@ SCENARIO = Scenario(
         Ratio(UVWORKS_UVLOOP, NODE_CALLBACKS),
         Ratio(UVWORKS_ASYNCIO, LIBUV),
         Ratio(UVWORKS_UVLOOP, LIBUV),
+        Ratio(UVWORKS_UVWORKS, UVWORKS_UVLOOP),
     ],
 )

@@ -15,6 +15,7 @@ def _python(api: str, loop: str) -> Peer:
 UVWORKS_ASYNCIO = _python("uvworks", "asyncio")
 UVWORKS_UVLOOP = _python("uvworks", "uvloop")
 UVWORKS_CALLBACKS = Peer("uvworks.uv callbacks", "uv_loop_peer.py")
+UVWORKS_UVWORKS = _python("uvworks", "uvworks")
 EXECUTOR_ASYNCIO = _python("executor", "asyncio")
 EXECUTOR_UVLOOP = _python("executor", "uvloop")
 TO_THREAD_ASYNCIO = _python("to_thread", "asyncio")

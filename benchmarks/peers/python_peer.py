@@ -14,17 +14,16 @@ import importlib
 import itertools
 import math
 import os
-import platform
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmarks.peers import loops
 from benchmarks.peers.protocol import say, serve
 
 BACKLOG = 64  # jobs waiting in each full lane of the fairness scenario
@@ -198,19 +197,13 @@ def usage() -> dict[str, int]:
 def main() -> None:
     """Greets with the versions, then serves."""
     api_name, loop_name = sys.argv[1:]
-    versions = {"python": platform.python_version()}
-    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     try:
-        if loop_name != "asyncio":
-            new_loop = importlib.import_module(loop_name).new_event_loop
-            versions[loop_name] = version(loop_name)
+        loop, versions = loops.new(loop_name)
         api = importlib.import_module(f"benchmarks.peers.apis.{api_name}")
     except ImportError as error:
         say({"missing": f"{error}"})
         return
     versions.update(api.versions())
-    loop = new_loop()
-    asyncio.set_event_loop(loop)
     api.start(loop)
     kinds = {"fairness": fairness, "soak": soak}
     say(versions)

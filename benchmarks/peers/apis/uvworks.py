@@ -1,4 +1,4 @@
-"""uvworks as a guest on somebody else's loop.
+"""uvworks on its own loop, or as a guest on somebody else's.
 
 The functions are the library's own: nothing stands between the driver and them.
 """
