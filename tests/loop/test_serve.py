@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import sys
@@ -372,3 +373,35 @@ async def test_a_server_that_cannot_start() -> None:
             await server.start_serving()
         server.close()
         assert second.fileno() == -1
+
+
+async def test_a_server_is_restarted_under_load() -> None:
+    port = unused_port()
+    served = 0
+    stop = False
+
+    async def client() -> None:
+        nonlocal served
+        while not stop:
+            try:
+                reader, writer = await asyncio.open_connection(LOCALHOST, port)
+            except ConnectionError:
+                await asyncio.sleep(0.001)
+                continue
+            try:
+                writer.write(b"x" * 1000)
+                await asyncio.wait_for(reader.readexactly(1000), 10)
+                served += 1
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    clients = [asyncio.create_task(client()) for _ in range(10)]
+    for _ in range(10):
+        async with serving(await asyncio.start_server(echo, LOCALHOST, port)):
+            before = served
+            await until(lambda before=before: served >= before + 20)
+    stop = True
+    await asyncio.wait_for(asyncio.gather(*clients), 10)
