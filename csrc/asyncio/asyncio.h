@@ -105,6 +105,8 @@ struct Watch {
   uint8_t events; /* that are asked for: UV_READABLE | UV_WRITABLE */
   bool trusted;   /* nobody else can close the descriptor */
   bool unchecked; /* in loop->unchecked */
+  bool deferred;  /* in loop->deferred, linked by poll.data */
+  bool closed;    /* by watch_close(), while it is there */
   /* With the GIL. `events` below 0: the descriptor cannot be polled (a libuv
    * code) and the watch has been stopped. Sets loop->error to end the run. */
   void (*ready)(Watch *, int events);
@@ -118,6 +120,7 @@ int watch_set(Watch *self, int events);    /* raises */
 void watch_close(Watch *self);
 Watch *watch_of(Loop *loop, int fd); /* or NULL */
 int watches_check(Loop *loop);       /* before each poll */
+void watches_settle(Loop *loop);     /* does what other threads have asked for */
 void watches_close_all(Loop *loop);
 int watches_visit(Loop *loop, visitproc visit, void *arg);
 int fd_of(PyObject *fileobj);        /* raises and returns -1 */
@@ -151,10 +154,10 @@ int ops_visit(SockOp *first, visitproc visit, void *arg); /* sockets.c */
 int reader_visit(Watch *watch, visitproc visit, void *arg);
 bool watch_is_reader(Watch *watch);
 
-PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs);
-PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs);
-PyObject *loop_remove_reader(Loop *self, PyObject *fd);
-PyObject *loop_remove_writer(Loop *self, PyObject *fd);
+PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *loop__add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *loop__add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *loop__remove_reader(Loop *self, PyObject *fd);
@@ -194,6 +197,7 @@ struct Loop {
   size_t watch_capacity;
   Watch **unchecked; /* armed since the last poll and not trusted */
   size_t unchecked_count, unchecked_capacity;
+  Watch *deferred;
   Reader *idle[IDLE_MAX]; /* see readers.c */
   int idle_count;
   char *read_buffer; /* READ_BUFFER bytes, shared by all that read */
@@ -221,6 +225,13 @@ PyObject *loop_open_port(Loop *self); /* a new reference to its port */
 int loop_run(Loop *self); /* run.c: turns until stop() */
 void loop_wake(Loop *self);
 void loop_gil(Loop *self);
+/* Asked by another thread: the loop's own may be inside libuv, without the GIL.
+ * If not, it stays out of libuv until we have let the GIL go. */
+static inline bool loop_asleep(const Loop *self) {
+  return __atomic_load_n(&self->sleeping, __ATOMIC_ACQUIRE);
+}
+int loop_bind(const char *method, const char *const *names, PyObject *const **args,
+              Py_ssize_t *nargs, PyObject *kwnames, PyObject **copy, PyObject **context);
 int loop_check_open(Loop *self);
 int loop_check_thread(Loop *self);
 Handle *loop_call_soon(Loop *self, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,

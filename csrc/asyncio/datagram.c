@@ -97,6 +97,8 @@ static bool read_one(Transport *self) {
 }
 
 static void read_datagrams(Transport *transport) {
+  if (transport->lost || transport->closing || transport->paused)
+    return;
   Datagram *self = (Datagram *)transport;
   int got = 0;
   while (got < self->burst)
@@ -170,6 +172,8 @@ by_method:; /* the socket module knows names, paths and the rarer families */
 }
 
 static void flush_datagrams(Transport *self) {
+  if (self->lost)
+    return;
   while (self->queue_count > 0 && self->loop != NULL && !self->loop->error) {
     Chunk chunk = self->queue[self->queue_head];
     Py_INCREF(chunk.item);

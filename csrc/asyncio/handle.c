@@ -282,6 +282,10 @@ done:
   return text;
 }
 
+static PyObject *what(Handle *self) {
+  return Py_BuildValue("ON", self->callback ? self->callback : Py_None, arguments_of(self));
+}
+
 /* As asyncio's: by time, and equal when they would do the same. */
 static PyObject *TimerHandle_compare(PyObject *a, PyObject *b, int op) {
   if (!Py_IS_TYPE(a, &TimerHandle_Type) || !Py_IS_TYPE(b, &TimerHandle_Type))
@@ -289,12 +293,11 @@ static PyObject *TimerHandle_compare(PyObject *a, PyObject *b, int op) {
   Handle *x = (Handle *)a, *y = (Handle *)b;
   int same = x == y;
   if (!same && x->when == y->when && x->cancelled == y->cancelled && x->argc == y->argc) {
-    same = x->callback == y->callback;
-    if (!same && x->callback != NULL && y->callback != NULL)
-      same = PyObject_RichCompareBool(x->callback, y->callback, Py_EQ);
-    int count = x->argc == MANY_ARGS ? 1 : x->argc;
-    for (int i = 0; same > 0 && i < count; i++)
-      same = PyObject_RichCompareBool(x->args[i], y->args[i], Py_EQ);
+    /* To compare may run what cancels them. */
+    PyObject *p = what(x), *q = p ? what(y) : NULL;
+    same = q != NULL ? PyObject_RichCompareBool(p, q, Py_EQ) : -1;
+    Py_XDECREF(p);
+    Py_XDECREF(q);
     if (same < 0)
       return NULL;
   }

@@ -68,7 +68,10 @@ static int back_off(Listener *self) {
 }
 
 static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t length) {
-  PyObject *protocol = PyContext_Enter(self->context) == 0 ? PyObject_CallNoArgs(self->factory) : NULL;
+  /* Both may be gone when the factory returns. */
+  PyObject *factory = Py_NewRef(self->factory), *context = PyContext_Copy(self->context);
+  bool entered = context != NULL && PyContext_Enter(context) == 0;
+  PyObject *protocol = entered ? PyObject_CallNoArgs(factory) : NULL;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
   Transport *stream = NULL;
@@ -77,8 +80,10 @@ static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t 
                            self->server, true);
   if (stream == NULL && type == NULL)
     PyErr_Fetch(&type, &value, &traceback);
-  if (PyContext_Exit(self->context) < 0)
+  if (entered && PyContext_Exit(context) < 0)
     PyErr_Clear();
+  Py_XDECREF(context);
+  Py_DECREF(factory);
   PyErr_Restore(type, value, traceback);
   if (stream == NULL) {
     close(fd);

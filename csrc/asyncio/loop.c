@@ -83,36 +83,60 @@ static int check_callback(Loop *self, PyObject *callback, const char *method) {
   return answer == NULL ? -1 : 0;
 }
 
-/* The one keyword, context; borrowed, NULL for None. */
-static int context_of(const char *method, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames, PyObject **context) {
-  *context = NULL;
-  Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+/* Arguments by name: `names`, of which there are at most two, and, if `context`
+ * is given, that one. What was not positional is put into `copy`, empty so far.
+ * All are borrowed; a context of None is NULL. */
+int loop_bind(const char *method, const char *const *names, PyObject *const **args,
+              Py_ssize_t *nargs, PyObject *kwnames, PyObject **copy, PyObject **context) {
+  Py_ssize_t given = *nargs, count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t i = 0; i < count; i++) {
-    PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-    if (name != str_context && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
-      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method, name);
+    PyObject *name = PyTuple_GET_ITEM(kwnames, i), *value = (*args)[given + i];
+    if (context != NULL &&
+        (name == str_context || PyUnicode_CompareWithASCIIString(name, "context") == 0)) {
+      *context = value != Py_None ? value : NULL;
+      continue;
+    }
+    Py_ssize_t place = 0;
+    while (names[place] != NULL && PyUnicode_CompareWithASCIIString(name, names[place]) != 0)
+      place++;
+    if (names[place] == NULL || place < given) {
+      PyErr_Format(PyExc_TypeError,
+                   names[place] ? "%s() got multiple values for argument %R"
+                                : "%s() got an unexpected keyword argument %R",
+                   method, name);
       return -1;
     }
-    if (args[nargs + i] != Py_None)
-      *context = args[nargs + i];
+    copy[place] = value;
   }
-  if (*context != NULL && !PyContext_CheckExact(*context)) {
+  if (context != NULL && *context != NULL && !PyContext_CheckExact(*context)) {
     PyErr_Format(PyExc_TypeError, "%s(): context must be a contextvars.Context, not %.100s", method,
                  Py_TYPE(*context)->tp_name);
     return -1;
+  }
+  Py_ssize_t place = 0;
+  for (; names[place] != NULL; place++) {
+    if (place < given && count > 0)
+      copy[place] = (*args)[place];
+    if (place >= given && copy[place] == NULL) {
+      PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", method,
+                   names[place]);
+      return -1;
+    }
+  }
+  if (given < place) {
+    *args = copy;
+    *nargs = place;
   }
   return 0;
 }
 
 static Handle *soon(Loop *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kwnames) {
-  PyObject *context;
-  if (nargs < 1) {
-    PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'callback'", method);
-    return NULL;
-  }
-  if (context_of(method, args, nargs, kwnames, &context) < 0 || loop_check_open(self) < 0 ||
+  static const char *const names[] = {"callback", NULL};
+  PyObject *copy[1] = {NULL}, *context = NULL;
+  if (((nargs < 1 || kwnames != NULL) &&
+       loop_bind(method, names, &args, &nargs, kwnames, copy, &context) < 0) ||
+      loop_check_open(self) < 0 ||
       (self->debug && check_callback(self, args[0], method) < 0))
     return NULL;
   return loop_call_soon(self, args[0], args + 1, nargs - 1, context);
@@ -127,6 +151,8 @@ Handle *loop_call_soon(Loop *self, PyObject *callback, PyObject *const *args, Py
 }
 
 int loop_soon(Loop *self, PyObject *callback, PyObject *arg, PyObject *context) {
+  if (self->closed)
+    return loop_check_open(self);
   Handle *handle = loop_call_soon(self, callback, &arg, arg != NULL, context);
   Py_XDECREF(handle);
   return handle == NULL ? -1 : 0;
@@ -169,17 +195,17 @@ static PyObject *schedule(Loop *self, const char *method, double when, PyObject 
 /* call_later and call_at differ in what their number is counted from. */
 static PyObject *call_timed(Loop *self, const char *method, const char *none, bool relative,
                             PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-  PyObject *context;
-  if (nargs < 2) {
-    PyErr_Format(PyExc_TypeError, "%s() needs a time and a callback", method);
+  const char *const names[] = {relative ? "delay" : "when", "callback", NULL};
+  PyObject *copy[2] = {NULL, NULL}, *context = NULL;
+  if ((nargs < 2 || kwnames != NULL) &&
+      loop_bind(method, names, &args, &nargs, kwnames, copy, &context) < 0)
     return NULL;
-  }
   if (args[0] == Py_None) {
     PyErr_SetString(PyExc_TypeError, none);
     return NULL;
   }
   double when = PyFloat_AsDouble(args[0]);
-  if ((when == -1 && PyErr_Occurred()) || context_of(method, args, nargs, kwnames, &context) < 0)
+  if (when == -1 && PyErr_Occurred())
     return NULL;
   return schedule(self, method, relative ? when + loop_now() : when, args + 1, nargs - 1, context);
 }
@@ -315,6 +341,9 @@ PyObject *loop_open_port(Loop *self) {
     if (watch_open(&self->port_watch, self, uvw_owner_fd(port->owner), on_completions, NULL, true,
                    sizeof(Watch)) < 0 ||
         watch_set(self->port_watch, UV_READABLE) < 0) {
+      if (self->port_watch != NULL)
+        watch_close(self->port_watch);
+      port_close(port);
       Py_DECREF(port);
       return NULL;
     }
@@ -374,6 +403,8 @@ static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
 
 static int Loop_clear(Loop *self) {
   loop_close(self);
+  ready_clear(&self->ready);
+  timers_clear(&self->timers);
   Py_CLEAR(self->task_factory);
   return 0;
 }
@@ -424,14 +455,14 @@ static PyMethodDef methods[] = {
      "RuntimeError in another thread than the one that runs the loop."},
     {"_run", (PyCFunction)Loop__run, METH_NOARGS, "Run turns until stop()."},
     {"_close", (PyCFunction)Loop__close, METH_NOARGS, "Let go of everything; idempotent."},
-    {"add_reader", (PyCFunction)(void (*)(void))loop_add_reader, METH_FASTCALL,
+    {"add_reader", (PyCFunction)(void (*)(void))loop_add_reader, METH_FASTCALL | METH_KEYWORDS,
      "add_reader($self, fd, callback, *args)\n--\n\nRun it whenever fd is readable."},
-    {"add_writer", (PyCFunction)(void (*)(void))loop_add_writer, METH_FASTCALL,
+    {"add_writer", (PyCFunction)(void (*)(void))loop_add_writer, METH_FASTCALL | METH_KEYWORDS,
      "add_writer($self, fd, callback, *args)\n--\n\nRun it whenever fd is writable."},
-    {"remove_reader", (PyCFunction)loop_remove_reader, METH_O,
-     "remove_reader($self, fd, /)\n--\n\nEnd add_reader(); True if it was."},
-    {"remove_writer", (PyCFunction)loop_remove_writer, METH_O,
-     "remove_writer($self, fd, /)\n--\n\nEnd add_writer(); True if it was."},
+    {"remove_reader", (PyCFunction)(void (*)(void))loop_remove_reader, METH_FASTCALL | METH_KEYWORDS,
+     "remove_reader($self, fd)\n--\n\nEnd add_reader(); True if it was."},
+    {"remove_writer", (PyCFunction)(void (*)(void))loop_remove_writer, METH_FASTCALL | METH_KEYWORDS,
+     "remove_writer($self, fd)\n--\n\nEnd add_writer(); True if it was."},
     {"sock_recv", (PyCFunction)(void (*)(void))loop_sock_recv, METH_FASTCALL | METH_KEYWORDS,
      "sock_recv($self, sock, n)\n--\n\nUp to n bytes."},
     {"sock_recv_into", (PyCFunction)(void (*)(void))loop_sock_recv_into, METH_FASTCALL | METH_KEYWORDS,

@@ -279,8 +279,11 @@ static int guard(Loop *self, PyObject *fileobj) {
   return check_no_transport(self, fd, fileobj);
 }
 
-static PyObject *public_add(Loop *self, PyObject *const *args, Py_ssize_t nargs, int direction) {
-  if (nargs >= 1 && guard(self, args[0]) < 0)
+static PyObject *public_add(Loop *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames, int direction) {
+  static const char *const names[] = {"fd", "callback", NULL};
+  PyObject *copy[2] = {NULL, NULL};
+  if (loop_bind(method, names, &args, &nargs, kwnames, copy, NULL) < 0 || guard(self, args[0]) < 0)
     return NULL;
   Handle *handle = add(self, args, nargs, direction);
   if (handle == NULL)
@@ -289,20 +292,33 @@ static PyObject *public_add(Loop *self, PyObject *const *args, Py_ssize_t nargs,
   Py_RETURN_NONE;
 }
 
-PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return public_add(self, args, nargs, READ);
+static PyObject *public_remove(Loop *self, const char *method, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kwnames, int direction) {
+  static const char *const names[] = {"fd", NULL};
+  PyObject *copy[1] = {NULL};
+  if (loop_bind(method, names, &args, &nargs, kwnames, copy, NULL) < 0)
+    return NULL;
+  if (nargs > 1) {
+    PyErr_Format(PyExc_TypeError, "%s() takes 1 argument but %zd were given", method, nargs);
+    return NULL;
+  }
+  return guard(self, args[0]) < 0 ? NULL : remove_(self, args[0], direction);
 }
 
-PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return public_add(self, args, nargs, WRITE);
+PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  return public_add(self, "add_reader", args, nargs, kwnames, READ);
 }
 
-PyObject *loop_remove_reader(Loop *self, PyObject *fd) {
-  return guard(self, fd) < 0 ? NULL : remove_(self, fd, READ);
+PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  return public_add(self, "add_writer", args, nargs, kwnames, WRITE);
 }
 
-PyObject *loop_remove_writer(Loop *self, PyObject *fd) {
-  return guard(self, fd) < 0 ? NULL : remove_(self, fd, WRITE);
+PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  return public_remove(self, "remove_reader", args, nargs, kwnames, READ);
+}
+
+PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  return public_remove(self, "remove_writer", args, nargs, kwnames, WRITE);
 }
 
 PyObject *loop__add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs) {

@@ -35,7 +35,7 @@ void loop_gil(Loop *self) {
   if (self->released != NULL) {
     PyThreadState *state = self->released;
     self->released = NULL;
-    self->sleeping = false;
+    __atomic_store_n(&self->sleeping, false, __ATOMIC_RELEASE); /* see loop_asleep() */
     PyEval_RestoreThread(state);
   }
 }
@@ -47,7 +47,7 @@ static void let_gil_go(Loop *self) {
 }
 
 void loop_wake(Loop *self) {
-  if (self->sleeping && !self->woken) {
+  if (loop_asleep(self) && !self->woken) {
     self->woken = true;
     uv_async_send(&self->wake);
   }
@@ -74,6 +74,10 @@ static bool wait_fraction(Loop *self, double seconds) {
 
 static int before_poll(Loop *self) {
   self->error = false; /* somebody has caught it */
+  if (loop_stale(self))
+    return loop_check_open(self); /* the child would take the parent's events */
+  if (self->deferred != NULL)
+    watches_settle(self);
   if (self->idle_count > 0)
     readers_settle(self);
   return self->unchecked_count > 0 ? watches_check(self) : 0;

@@ -63,7 +63,7 @@ static bool try_recv(SockOp *self) {
   char *buffer = small ? self->loop->read_buffer : PyBytes_AS_STRING(data);
   Py_ssize_t n;
   do
-    n = recv(self->fd, buffer, (size_t)self->size, 0);
+    n = recv(self->fd, buffer, (size_t)self->size, MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
   int error = errno;
   if (n < 0)
@@ -84,7 +84,7 @@ static bool try_recv(SockOp *self) {
 static bool try_recv_into(SockOp *self) {
   Py_ssize_t n;
   do
-    n = recv(self->fd, self->view.buf, (size_t)self->view.len, 0);
+    n = recv(self->fd, self->view.buf, (size_t)self->view.len, MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
   if (!called(self, n))
     return false;
@@ -96,7 +96,7 @@ static bool try_recv_into(SockOp *self) {
 static bool try_sendall(SockOp *self) {
   while (self->done < self->view.len) {
     Py_ssize_t n = send(self->fd, (char *)self->view.buf + self->done,
-                        (size_t)(self->view.len - self->done), MSG_NOSIGNAL);
+                        (size_t)(self->view.len - self->done), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR)
       continue;
     if (!called(self, n))
@@ -290,6 +290,23 @@ static bool same_socket(Reader *reader, PyObject *sock) {
 #endif
 }
 
+/* Operations on sockets that were closed meanwhile: the number is another's. */
+static void fail_closed(Reader *reader) {
+  for (int i = 0; i < 2; i++) {
+    SockOp *op = reader->first[i];
+    if (op == NULL)
+      continue;
+    int fd = PyObject_AsFileDescriptor(op->sock);
+    PyErr_Clear();
+    if (fd != reader->watch.fd) {
+      ops_fail(reader, UV_EBADF);
+      if (watch_set(&reader->watch, 0) < 0) /* the kernel has forgotten it */
+        PyErr_Clear();
+      return;
+    }
+  }
+}
+
 static int wait(SockOp *self) {
   Loop *loop = self->loop;
   if (loop_check_open(loop) < 0 || check_no_transport(loop, self->fd, self->sock) < 0)
@@ -301,6 +318,10 @@ static int wait(SockOp *self) {
       reader->handle[READ] == NULL && reader->handle[WRITE] == NULL) {
     reader_release(reader); /* the number means another socket now */
     reader = NULL;
+  }
+  if (reader != NULL && !same_socket(reader, self->sock)) {
+    fail_closed(reader);
+    reader = reader_of(loop, self->fd);
   }
   if (reader == NULL && (reader = reader_open(loop, self->fd)) == NULL)
     return -1;

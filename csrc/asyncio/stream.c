@@ -192,12 +192,8 @@ static void shut(Transport *self) {
 }
 
 static void drained(Transport *self) {
-  if (self->empty_waiter != NULL) {
-    PyObject *answer = PyObject_CallMethod(self->empty_waiter, "set_result", "O", Py_None);
-    if (answer == NULL)
-      PyErr_WriteUnraisable((PyObject *)self);
-    Py_XDECREF(answer);
-  }
+  if (self->empty_waiter != NULL)
+    transport_wake_empty_waiter(self, str_set_result, Py_None);
   if (self->closing)
     transport_lost(self, Py_None);
   else if (self->eof_written)

@@ -281,18 +281,19 @@ void transport_detach(Transport *self) {
   Py_DECREF(server);
 }
 
-static int fail_empty_waiter(Transport *self, PyObject *exception) {
-  PyObject *waiter = self->empty_waiter;
-  if (waiter == NULL)
-    return 0;
-  PyObject *done = PyObject_CallMethod(waiter, "done", NULL), *answer = NULL;
+/* set_result or set_exception, unless it has been cancelled. */
+void transport_wake_empty_waiter(Transport *self, PyObject *method, PyObject *arg) {
+  PyObject *waiter = Py_NewRef(self->empty_waiter);
+  PyObject *done = PyObject_CallMethodNoArgs(waiter, str_done), *answer = NULL;
   if (done == Py_False)
-    answer = PyObject_CallMethodOneArg(waiter, str_set_exception, exception);
+    answer = PyObject_CallMethodOneArg(waiter, method, arg);
   else if (done != NULL)
     answer = Py_NewRef(Py_None);
+  if (answer == NULL)
+    PyErr_WriteUnraisable((PyObject *)self);
   Py_XDECREF(done);
   Py_XDECREF(answer);
-  return answer == NULL ? -1 : 0;
+  Py_DECREF(waiter);
 }
 
 static int lost(Transport *self, PyObject *exception) {
@@ -313,7 +314,9 @@ static int lost(Transport *self, PyObject *exception) {
   if (self->empty_waiter != NULL) {
     PyObject *error =
         PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
-    if (error == NULL || fail_empty_waiter(self, error) < 0)
+    if (error != NULL)
+      transport_wake_empty_waiter(self, str_set_exception, error);
+    else
       PyErr_WriteUnraisable((PyObject *)self);
     Py_XDECREF(error);
   }
@@ -350,6 +353,8 @@ void transport_end_soon(Transport *self, PyObject *exception) {
     watch_close(self->watch);
   if (soon(self, &method, exception) < 0)
     transport_end_run(self);
+  else
+    loop_wake(self->loop); /* if this is another thread */
   Py_DECREF(self);
 }
 

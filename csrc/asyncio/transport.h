@@ -79,6 +79,7 @@ void transport_told(Transport *self, PyObject *result, const char *message); /* 
 bool transport_writable(Transport *self, const char *what); /* false: raised or to be ignored */
 int transport_queue(Transport *self, PyObject *data, const char *bytes, size_t size, PyObject *address);
 void transport_dequeue(Transport *self, size_t bytes);
+void transport_wake_empty_waiter(Transport *self, PyObject *method, PyObject *arg);
 void transport_clear_queue(Transport *self);
 void transport_maybe_pause(Transport *self);
 void transport_maybe_resume(Transport *self);

@@ -111,6 +111,8 @@ PyObject *transport_socket(Transport *self) {
     Py_XDECREF(kwargs);
     if (self->file == NULL)
       return NULL;
+    if (self->watch != NULL)
+      self->watch->trusted = false; /* who has it can close it */
     /* As for any socket that was made non-blocking in Python. */
     PyObject *answer = PyObject_CallMethod(self->file, "setblocking", "O", Py_False);
     if (answer == NULL)

@@ -2,7 +2,12 @@
  *
  * libuv arms a descriptor only when it polls, and aborts the process when the
  * kernel refuses it then: if its owner has closed it meanwhile, or reused the
- * number for a file. So what we do not trust is tried once before the poll. */
+ * number for a file. So what we do not trust is tried once before the poll.
+ *
+ * Other threads are not meant to touch a loop, but they do, be it the garbage
+ * collector in one of them. What they ask for while ours is inside libuv is
+ * put off until it is not. In a forked child libuv is not told at all: it would
+ * change what the kernel does for the parent. */
 #include "asyncio.h"
 
 #include <errno.h>
@@ -29,6 +34,8 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   if (loop->error)
     return; /* the run ends; the poll will say it again */
   loop_gil(loop);
+  if (self->events == 0)
+    return; /* another thread's doing */
   PyObject *user = Py_XNewRef(self->user);
   self->ready(self, events & self->events);
   Py_XDECREF(user);
@@ -58,6 +65,9 @@ Watch *watch_of(Loop *loop, int fd) {
 /* A user's reader makes way. `size` is that of the struct that begins with the watch. */
 int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
                bool trusted, size_t size) {
+  if (loop_asleep(loop) && loop_check_thread(loop) < 0)
+    return -1;
+  watches_settle(loop);
   Watch *other = watch_of(loop, fd);
   if (other != NULL && watch_is_reader(other)) {
     reader_release((Reader *)other);
@@ -108,19 +118,38 @@ static int distrust(Watch *self) {
   return 0;
 }
 
+static int tell_libuv(Watch *self, int events) {
+  self->loop->armed = true;
+  return events != 0 ? uv_poll_start(&self->poll, events, on_poll) : uv_poll_stop(&self->poll);
+}
+
+/* Has the loop's thread do it; asked by another one. */
+static void defer(Watch *self) {
+  Loop *loop = self->loop;
+  if (!self->deferred) {
+    self->deferred = true;
+    self->poll.data = loop->deferred;
+    loop->deferred = self;
+  }
+  loop_wake(loop);
+}
+
 int watch_set(Watch *self, int events) {
   int before = self->events;
   if (events == before)
     return 0;
   if (events != 0 && !self->trusted && !self->unchecked && distrust(self) < 0)
     return -1;
-  int error = events != 0 ? uv_poll_start(&self->poll, events, on_poll) : uv_poll_stop(&self->poll);
-  if (error != 0) {
-    uv_failure(error);
-    return -1;
+  if (loop_asleep(self->loop)) {
+    defer(self);
+  } else if (!loop_stale(self->loop)) {
+    int error = tell_libuv(self, events);
+    if (error != 0) {
+      uv_failure(error);
+      return -1;
+    }
   }
   self->events = (uint8_t)events;
-  self->loop->armed = true;
   if (before == 0)
     Py_XINCREF(self->user);
   else if (events == 0)
@@ -130,8 +159,35 @@ int watch_set(Watch *self, int events) {
 
 static void on_closed(uv_handle_t *handle) { PyMem_RawFree(handle); }
 
+static void close_now(Watch *self) {
+  self->loop->armed = true;
+  uv_close((uv_handle_t *)&self->poll, on_closed);
+}
+
+void watches_settle(Loop *loop) {
+  Watch *watch;
+  if (loop_stale(loop))
+    loop->deferred = NULL;
+  while ((watch = loop->deferred) != NULL) {
+    loop->deferred = watch->poll.data;
+    watch->deferred = false;
+    if (!watch->closed) {
+      tell_libuv(watch, watch->events);
+      continue;
+    }
+    close_now(watch);
+    /* Closing it has told the kernel to forget the descriptor, whose number may
+     * be in use again. */
+    Watch *other = watch_of(loop, watch->fd);
+    if (other != NULL && other->events != 0)
+      tell_libuv(other, other->events);
+  }
+}
+
 void watch_close(Watch *self) {
   Loop *loop = self->loop;
+  if (!loop_asleep(loop))
+    watches_settle(loop);
   PyObject *user = self->events != 0 ? self->user : NULL;
   if (self->owner != NULL)
     *self->owner = NULL;
@@ -142,10 +198,15 @@ void watch_close(Watch *self) {
       loop->unchecked[i] = NULL;
   self->events = 0;
   self->user = NULL;
-  loop->armed = true;
-  /* In a forked child libuv would undo the parent's registration. */
-  if (!loop_stale(loop))
-    uv_close((uv_handle_t *)&self->poll, on_closed);
+  self->closed = true;
+  if (loop_asleep(loop)) {
+#ifdef __linux__
+    epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_DEL, self->fd, NULL);
+#endif
+    defer(self);
+  } else if (!loop_stale(loop)) {
+    close_now(self);
+  }
   Py_XDECREF(user);
 }
 
@@ -173,7 +234,7 @@ int watches_check(Loop *loop) {
     int error = try_descriptor(loop, watch->fd);
     if (error != 0) {
       PyObject *user = Py_XNewRef(watch->user);
-      uv_poll_stop(&watch->poll);
+      tell_libuv(watch, 0);
       watch->ready(watch, error);
       Py_XDECREF(user);
       if (loop->error)

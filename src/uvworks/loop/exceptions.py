@@ -54,8 +54,9 @@ class Exceptions(core.BaseLoop, asyncio.AbstractEventLoop):
         try:
             culprit = next(filter(None, map(context.get, ("task", "future", "handle"))), None)
             get_context = getattr(culprit, "get_context", None)
-            if get_context is not None and sys.version_info >= (3, 12):
-                get_context().run(handler, self, context)
+            where = get_context() if get_context is not None and sys.version_info >= (3, 12) else None
+            if where is not None:  # a handle that has run has none
+                where.run(handler, self, context)
             else:
                 handler(self, context)
         except (SystemExit, KeyboardInterrupt):
