@@ -16,5 +16,5 @@ UVWORKS_SANITIZE=address,undefined "$venv/bin/python" -m pip install -q --no-bui
 # swallow the report of a run that is aborted. The tests of leaks measure memory, and ASAN keeps what was freed.
 make -C tests/c asan tsan
 env LD_PRELOAD="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)" \
-    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
     "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys --ignore tests/test_leaks.py "$@"
