@@ -6,7 +6,11 @@
 
 #include <structmember.h>
 
+#ifdef __SANITIZE_ADDRESS__
+enum { FREE_MAX = 0 }; /* so that a wrong use of a dead one is seen */
+#else
 enum { FREE_MAX = 1024 };
+#endif
 static Handle *free_list; /* linked by `callback` */
 static int free_count;
 
