@@ -511,6 +511,17 @@ static PyObject *SockOp_repr(SockOp *self) {
                               self->waiting ? " waiting" : self->ended ? " done" : "");
 }
 
+/* As a coroutine's, for the representation of its task. */
+static PyObject *SockOp_name(SockOp *self, void *Py_UNUSED(closure)) {
+  return PyUnicode_FromString(self->name);
+}
+
+static PyGetSetDef op_getset[] = {
+    {"__name__", (getter)SockOp_name, NULL, NULL, NULL},
+    {"__qualname__", (getter)SockOp_name, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef op_methods[] = {
     {"send", (PyCFunction)SockOp_send, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))SockOp_throw, METH_FASTCALL, NULL},
@@ -538,6 +549,7 @@ static PyTypeObject SockOp_Type = {
     .tp_iter = PyObject_SelfIter,
     .tp_iternext = (iternextfunc)SockOp_iternext,
     .tp_methods = op_methods,
+    .tp_getset = op_getset,
 };
 
 /* The methods of the loop -------------------------------------------------------- */

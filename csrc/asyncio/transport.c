@@ -208,17 +208,20 @@ int transport_watch(Transport *self) {
 
 static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
   Transport *self = (Transport *)object;
+  PyObject *ending = NULL; /* ends the run, not the transport */
   if (self->protocol != NULL) {
     PyObject *answer = transport_tell(self, str_connection_made, (PyObject *)self);
     if (answer == NULL &&
         loop_report(self->loop, "Exception in callback Protocol.connection_made()", "transport", object,
                     "protocol", self->protocol) < 0)
-      return NULL;
+      ending = take_exception();
     Py_XDECREF(answer);
   }
   self->started = true;
   if (transport_watch(self) < 0)
     transport_failed(self, "Fatal error on transport");
+  if (PyErr_Occurred())
+    ending = take_exception();
   PyObject *waiter = self->waiter;
   self->waiter = NULL;
   if (waiter != NULL) {
@@ -227,13 +230,17 @@ static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
       answer = PyObject_CallMethodOneArg(waiter, str_set_result, Py_None);
     else if (cancelled != NULL)
       answer = Py_NewRef(Py_None);
+    if (answer == NULL && ending == NULL)
+      ending = take_exception();
     Py_XDECREF(cancelled);
+    Py_XDECREF(answer);
     Py_DECREF(waiter);
-    if (answer == NULL)
-      return NULL;
-    Py_DECREF(answer);
   }
-  Py_RETURN_NONE;
+  if (ending == NULL)
+    Py_RETURN_NONE;
+  raise_again(ending);
+  Py_DECREF(ending);
+  return NULL;
 }
 
 static int soon(Transport *self, PyMethodDef *method, PyObject *arg) {

@@ -150,7 +150,17 @@ static PyObject *known(Transport *self, const char *name) {
                                                      : NULL;
   if (address == NULL)
     return NULL;
-  return address_tuple((struct sockaddr *)address->bytes, address->length);
+  PyObject *known = address_tuple((struct sockaddr *)address->bytes, address->length);
+  if (known != NULL || PyErr_Occurred())
+    return known;
+  /* A rarer family's. */
+  PyObject *socket = transport_socket(self);
+  if (socket != NULL && socket != Py_None)
+    known = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername", NULL);
+  Py_XDECREF(socket);
+  if (known == NULL)
+    PyErr_Clear();
+  return known;
 }
 
 static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwargs) {
