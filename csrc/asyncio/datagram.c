@@ -59,8 +59,8 @@ static PyObject *sender(Datagram *self, const struct sockaddr_storage *address, 
   return tuple;
 }
 
-/* False: there is no more, or it has ended. */
-static bool read_one(Transport *self) {
+/* 1: a datagram; 0: there is none; -1: an exception is set. */
+static int receive(Transport *self, PyObject **data, PyObject **from) {
   struct sockaddr_storage address;
   socklen_t length = sizeof(address);
   ssize_t n;
@@ -70,17 +70,47 @@ static bool read_one(Transport *self) {
   while (n < 0 && errno == EINTR);
   if (n < 0) {
     if (would_block())
-      return false;
+      return 0;
     PyErr_SetFromErrno(PyExc_OSError);
-    tell_error(self);
-  } else {
-    PyObject *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
-    PyObject *from = data ? sender((Datagram *)self, &address, length) : NULL;
-    if (from == NULL) {
-      Py_XDECREF(data);
-      transport_failed(self, datagram_kind.read_failed);
-      return false;
-    }
+    return -1;
+  }
+  *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
+  *from = *data != NULL ? sender((Datagram *)self, &address, length) : NULL;
+  if (*from != NULL)
+    return 1;
+  Py_CLEAR(*data);
+  return -1;
+}
+
+/* The same for the families whose addresses only the socket module knows. */
+static int receive_by_method(Transport *self, PyObject **data, PyObject **from) {
+  PyObject *sock = transport_socket(self);
+  PyObject *pair = sock ? PyObject_CallMethod(sock, "recvfrom", "i", (int)READ_BUFFER) : NULL;
+  Py_XDECREF(sock);
+  int outcome = pair != NULL && PyArg_ParseTuple(pair, "OO", data, from) ? 1 : -1;
+  if (outcome == 1) {
+    Py_INCREF(*data);
+    Py_INCREF(*from);
+  } else if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+             PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+    PyErr_Clear();
+    outcome = 0;
+  }
+  Py_XDECREF(pair);
+  return outcome;
+}
+
+static bool known_family(const Transport *self) {
+  return self->family == AF_INET || self->family == AF_INET6 || self->family == AF_UNIX;
+}
+
+/* False: there is no more, or it has ended. */
+static bool read_one(Transport *self) {
+  PyObject *data, *from;
+  int outcome = known_family(self) ? receive(self, &data, &from) : receive_by_method(self, &data, &from);
+  if (outcome == 0)
+    return false;
+  if (outcome > 0) {
     PyObject *args[4] = {NULL, Py_NewRef(self->protocol), data, from};
     PyObject *answer = PyObject_VectorcallMethod(str_datagram_received, args + 1,
                                                  3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -92,6 +122,10 @@ static bool read_one(Transport *self) {
     Py_DECREF(data);
     Py_DECREF(from);
     Py_XDECREF(answer);
+  } else if (PyErr_ExceptionMatches(PyExc_OSError)) {
+    tell_error(self);
+  } else {
+    transport_failed(self, datagram_kind.read_failed);
   }
   return self->loop != NULL && !self->loop->error && !self->closing && !self->paused;
 }

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -610,5 +611,28 @@ def test_the_names_of_a_rarer_family(loop_factory: Factory) -> None:
             assert transport.get_extra_info("peername") == ours.getpeername()
             transport.abort()
             await asyncio.sleep(0)
+
+    run(loop_factory, main)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="needs AF_NETLINK")
+def test_datagrams_of_a_rarer_family(loop_factory: Factory) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        got = loop.create_future()
+
+        class Protocol(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                if not got.done():
+                    got.set_result(addr)
+
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 0)  # NETLINK_ROUTE
+        sock.bind((0, 0))
+        transport, _ = await loop.create_datagram_endpoint(Protocol, sock=sock)
+        assert transport.get_extra_info("sockname") == sock.getsockname()
+        dump_links = struct.pack("=IHHIIB3x", 20, 18, 0x301, 1, 0, 0)
+        transport.sendto(dump_links, (0, 0))
+        assert await asyncio.wait_for(got, 10) == (0, 0)
+        transport.close()
 
     run(loop_factory, main)
