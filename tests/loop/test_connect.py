@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.loop.support import LOCALHOST, Recorder, echo_server, echoes, only_uvworks, serving, unanswering, unused_port
-from tests.support import async_error_of
+from tests.support import async_error_of, until
 from uvworks.loop.connect import interleaved
 
 STREAM, INET, INET6 = socket.SOCK_STREAM, socket.AF_INET, socket.AF_INET6
@@ -155,6 +156,38 @@ async def test_happy_eyeballs_lets_a_late_one_win() -> None:
             answer((LOCALHOST, port), silent)
             for _ in range(20):
                 await echoes(*await asyncio.open_connection("name.test", port, happy_eyeballs_delay=0))
+
+
+@only_uvworks
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are Python 3.12's")
+async def test_happy_eyeballs_with_eager_tasks() -> None:
+    """An attempt may be over, well or badly, when its task has just been made."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    connect = loop.sock_connect
+
+    async def at_once(sock: socket.socket, address: Any) -> None:
+        if address[1] == refusing:
+            raise ConnectionRefusedError
+        sock.setblocking(True)
+        sock.connect(address)
+        sock.setblocking(False)
+
+    async with echo_server() as port:
+        refusing = unused_port()
+        for connecting in (at_once, connect):
+            loop.sock_connect = connecting  # type: ignore[method-assign]
+            for addresses in ([port], [port, refusing], [refusing, port], [port, port]):
+                answer(*((LOCALHOST, number) for number in addresses))
+                before = open_sockets()
+                reader, writer = await asyncio.open_connection("name.test", port, happy_eyeballs_delay=0.05)
+                assert open_sockets() <= before + 2
+                await echoes(reader, writer)
+                await until(lambda before=before: open_sockets() == before)
+            answer((LOCALHOST, refusing))
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("name.test", port, happy_eyeballs_delay=0.05)
+    loop.set_task_factory(None)
 
 
 @only_uvworks  # asyncio's race leaves tasks behind when it is cancelled

@@ -226,17 +226,19 @@ class _Attempt:
 
     async def _search(self, tasks: list[asyncio.Task[socket.socket]], delay: float) -> socket.socket:
         loop = self._loop
-        winner = None
         for info in self._infos:
-            tasks.append(loop.create_task(self._connect(info)))
+            latest = loop.create_task(self._connect(info))
+            tasks.append(latest)
             deadline = loop.time() + delay
-            while winner is None and not tasks[-1].done() and (left := deadline - loop.time()) > 0:
-                winner = await self._first_of(tasks, left)
+            while (winner := _connected(tasks)) is None and not latest.done() and (left := deadline - loop.time()) > 0:
+                await _one_more(tasks, left)
             if winner is not None:
                 return winner
-        while winner is None and not all(task.done() for task in tasks):
-            winner = await self._first_of(tasks, None)
-        return winner or self._fail()
+        while (winner := _connected(tasks)) is None:
+            if all(task.done() for task in tasks):
+                self._fail()
+            await _one_more(tasks, None)
+        return winner
 
     async def _end(self, tasks: list[asyncio.Task[socket.socket]], winner: socket.socket | None) -> None:
         """Stop every attempt and close all sockets but the winner's; nobody leaves before that, cancelled or not."""
@@ -257,14 +259,6 @@ class _Attempt:
                 raise interruption
             finally:
                 del interruption
-
-    async def _first_of(self, tasks: list[asyncio.Task[socket.socket]], limit: float | None) -> socket.socket | None:
-        """Wait until one more task is done, or `limit` seconds; the socket of one that has connected, if any."""
-        await asyncio.wait([task for task in tasks if not task.done()], timeout=limit, return_when="FIRST_COMPLETED")
-        for task in tasks:
-            if task.done() and not isinstance(task.exception(), OSError):
-                return task.result()
-        return None
 
     async def _connect(self, info: AddressInfo) -> socket.socket:
         """Make, bind and connect one socket."""
@@ -311,3 +305,16 @@ class _Attempt:
             raise OSError(f"Multiple exceptions: {', '.join(map(str, errors))}")
         finally:
             del errors  # or each error would hold itself through this frame
+
+
+async def _one_more(tasks: list[asyncio.Task[socket.socket]], limit: float | None) -> None:
+    """Wait until one more is done, or `limit` seconds."""
+    await asyncio.wait([task for task in tasks if not task.done()], timeout=limit, return_when="FIRST_COMPLETED")
+
+
+def _connected(tasks: list[asyncio.Task[socket.socket]]) -> socket.socket | None:
+    """The socket of the first that has one; raises what is not the network's fault."""
+    for task in tasks:
+        if task.done() and not isinstance(task.exception(), OSError):
+            return task.result()
+    return None
