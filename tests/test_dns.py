@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import subprocess
@@ -324,7 +325,8 @@ def slow_resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def slow_python(library: Path, script: str) -> str:
-    return python(script, env={"LD_PRELOAD": str(library), "UV_THREADPOOL_SIZE": "4"}).stdout
+    preload = f"{os.environ.get('LD_PRELOAD', '')}:{library}".strip(":")  # a sanitizer comes first
+    return python(script, env={"LD_PRELOAD": preload, "UV_THREADPOOL_SIZE": "4"}).stdout
 
 
 def test_a_running_lookup_is_orphaned(slow_resolver: Path) -> None:
