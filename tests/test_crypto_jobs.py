@@ -50,12 +50,9 @@ async def test_ten_thousand_of_all_kinds_and_half_of_them_cancelled() -> None:
 
 
 async def test_what_runs_is_orphaned_and_what_waits_is_taken_out() -> None:
-    async def derive() -> None:
-        await crypto.pbkdf2("password", "salt", 400_000, 32, "sha256")
-
     limit = lane().limit
     before = lane()
-    tasks = [asyncio.create_task(derive()) for _ in range(limit + 3)]
+    tasks = [asyncio.create_task(crypto.pbkdf2("a", "b", 400_000, 32, "sha384")) for _ in range(limit + 3)]
     await until(lambda: lane().running == limit)
     for task in tasks:
         task.cancel()
@@ -68,6 +65,25 @@ async def test_what_runs_is_orphaned_and_what_waits_is_taken_out() -> None:
     await until(lambda: lane().running == 0)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: crypto.pbkdf2("a", "b", 2**31 - 1, 32, "sha256"),
+        lambda: crypto.pbkdf2("a", "b", 1, 2**31 - 1, "sha512"),
+        lambda: crypto.scrypt("a", "b", 32, n=1 << 18, p=1000, maxmem=1 << 30),
+    ],
+)
+async def test_a_cancel_frees_the_worker(call: Any) -> None:
+    task = asyncio.create_task(call())
+    await until(lambda: lane().running + lane().waiting == 1)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    begin = time.monotonic()
+    await asyncio.wait([task])
+    await until(lambda: lane().running == 0)
+    assert task.cancelled() and time.monotonic() - begin < 2  # some milliseconds, on a quiet machine
+
+
 async def test_a_timeout() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
@@ -76,13 +92,13 @@ async def test_a_timeout() -> None:
 
 async def test_it_needs_no_gil() -> None:
     """A callback that does not let go of the GIL holds up nobody's key."""
-    tasks = [asyncio.create_task(crypto.pbkdf2("a", str(n), 20_000, 32, "sha256")) for n in range(lane().limit)]
-    await asyncio.sleep(0)
     done = lane().done
+    tasks = [asyncio.create_task(crypto.pbkdf2("a", str(n), 100_000, 32, "sha256")) for n in range(lane().limit)]
+    await asyncio.sleep(0)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(100)
     try:
-        deadline = time.monotonic() + 1.5
+        deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
             pass
         ended = lane().done
@@ -95,7 +111,7 @@ async def test_it_needs_no_gil() -> None:
 
 async def test_a_buffer_is_locked_until_its_job_ends() -> None:
     salt = bytearray(b"salt")
-    task = asyncio.create_task(crypto.pbkdf2("password", salt, 300_000, 32, "sha256"))
+    task = asyncio.create_task(crypto.pbkdf2("password", salt, 300_000, 32, "sha384"))
     await until(lambda: lane().running == 1)
     with pytest.raises(BufferError):
         salt.clear()

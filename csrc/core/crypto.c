@@ -156,22 +156,26 @@ static PyObject *core_pbkdf2(PyObject *Py_UNUSED(module), PyObject *args) {
   return crypto_submit(job, crypto, shape_content);
 }
 
-/* scrypt(password, salt, keylen, n, r, p, maxmem) */
+/* scrypt(password, salt, keylen, n, r, p); that they fit together, and into
+ * memory, has been checked */
 static PyObject *core_scrypt(PyObject *Py_UNUSED(module), PyObject *args) {
   int size;
-  unsigned long long n, r, p, maxmem;
+  unsigned long long n, r, p;
   uvw_crypto *crypto;
   Job *job = crypto_draft(2);
-  if (job == NULL || !PyArg_ParseTuple(args, "y*y*iKKKK", &job->views[0], &job->views[1], &size,
-                                       &n, &r, &p, &maxmem))
+  if (job == NULL || !PyArg_ParseTuple(args, "y*y*iKKK", &job->views[0], &job->views[1], &size,
+                                       &n, &r, &p))
     return crypto_drop(job, NULL);
+  if (job->views[0].len > INT_MAX || job->views[1].len > INT_MAX) {
+    PyErr_SetString(PyExc_OverflowError, "password and salt must be below 2 GiB");
+    return crypto_drop(job, NULL);
+  }
   crypto = crypto_open(job, uvw_crypto_scrypt, 0);
   if (crypto == NULL || !give_result(job, crypto, size))
     return crypto_drop(job, crypto);
   crypto->n = n;
   crypto->r = r;
   crypto->p = p;
-  crypto->maxmem = maxmem;
   return crypto_submit(job, crypto, shape_content);
 }
 
@@ -418,7 +422,7 @@ static PyObject *core_openssl_version(PyObject *Py_UNUSED(module), PyObject *Py_
 
 PyMethodDef crypto_methods[] = {
     {"pbkdf2", core_pbkdf2, METH_VARARGS, "pbkdf2(password, salt, iterations, keylen, digest)"},
-    {"scrypt", core_scrypt, METH_VARARGS, "scrypt(password, salt, keylen, n, r, p, maxmem)"},
+    {"scrypt", core_scrypt, METH_VARARGS, "scrypt(password, salt, keylen, n, r, p)"},
     {"hkdf", core_hkdf, METH_VARARGS, "hkdf(digest, key, salt, info, keylen)"},
     {"random_bytes", core_random_bytes, METH_O, "random_bytes(size) -> bytes, or Job"},
     {"random_fill", core_random_fill, METH_VARARGS, "random_fill(buffer, offset, size)"},

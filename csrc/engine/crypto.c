@@ -53,10 +53,11 @@ static void destroy(uvw_job *job) {
   uvw_crypto *crypto = (uvw_crypto *)job;
   uvw_key_options *options = crypto->options;
   if (!crypto->taken)
-    uvw_crypto_wipe(crypto->out, crypto->size);
+    uvw_crypto_wipe(crypto->out, crypto->secret);
   if (crypto->fd >= 0)
     close(crypto->fd);
   EVP_MD_CTX_free(crypto->state);
+  uvw__crypto_pbkdf2_free(crypto->pbkdf2);
   EVP_MD_free(crypto->md);
   BN_clear_free(crypto->number);
   BN_clear_free(crypto->add);

@@ -37,11 +37,13 @@ struct uvw_crypto {
   /* The result: memory of the submitter's, of `size` bytes. */
   unsigned char *out;
   size_t size;
-  bool taken; /* by the submitter: not to be wiped */
+  size_t secret; /* so much of it is filled, and wiped unless `taken` by the submitter */
+  bool taken;
   int answer; /* of verify and check_prime */
   size_t offset; /* how far a job in chunks has come */
   EVP_MD *md;
-  uint64_t iterations, n, r, p, maxmem; /* pbkdf2, scrypt */
+  uint64_t iterations, n, r, p; /* pbkdf2, scrypt */
+  struct uvw_pbkdf2 *pbkdf2;
   /* hash: */
   EVP_MD_CTX *state;
   int fd;
@@ -74,6 +76,7 @@ int uvw__crypto_fail(uvw_crypto *crypto, int error);
 int uvw__crypto_end(uvw_crypto *crypto, bool worked);
 int uvw__crypto_pause(uvw_crypto *crypto);
 int uvw__crypto_go_on(uvw_crypto *crypto);
+void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at);
 bool uvw__crypto_read_key(uvw_crypto *crypto);
 
 /* Steps */

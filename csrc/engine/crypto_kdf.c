@@ -1,5 +1,5 @@
-/* Key derivation and random bytes. pbkdf2 and scrypt are one call that cannot
- * be interrupted: a cancel orphans the job. */
+/* HKDF and random bytes. The costly derivations are in crypto_pbkdf2.c and
+ * crypto_scrypt.c. */
 #include "crypto.h"
 #include "internal.h"
 
@@ -11,24 +11,9 @@
 
 #define RANDOM_CHUNK ((size_t)1 << 18)
 
-int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
-  const uvw_span *password = &crypto->in[0], *salt = &crypto->in[1];
-  return uvw__crypto_end(
-      crypto, PKCS5_PBKDF2_HMAC(password->size > 0 ? password->data : "", (int)password->size,
-                                salt->data, (int)salt->size, (int)crypto->iterations, crypto->md,
-                                (int)crypto->size, crypto->out) == 1);
-}
-
-int uvw_crypto_scrypt(uvw_crypto *crypto) {
-  const uvw_span *password = &crypto->in[0], *salt = &crypto->in[1];
-  return uvw__crypto_end(
-      crypto, EVP_PBE_scrypt(password->size > 0 ? password->data : "", password->size, salt->data,
-                             salt->size, crypto->n, crypto->r, crypto->p, crypto->maxmem,
-                             crypto->out, crypto->size) == 1);
-}
-
 int uvw_crypto_hkdf(uvw_crypto *crypto) {
   static char none[1];
+  crypto->secret = crypto->size;
   const uvw_span *key = &crypto->in[0], *salt = &crypto->in[1], *info = &crypto->in[2];
   OSSL_PARAM params[5], *param = params;
   *param++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
@@ -55,7 +40,7 @@ int uvw_crypto_random(uvw_crypto *crypto) {
     size_t chunk = left < RANDOM_CHUNK ? left : RANDOM_CHUNK;
     if (RAND_bytes(crypto->out + crypto->offset, (int)chunk) != 1)
       return uvw__crypto_end(crypto, false);
-    crypto->offset += chunk;
+    crypto->secret = crypto->offset += chunk;
     step = crypto->offset == crypto->size ? UVW_DONE : uvw__crypto_pause(crypto);
   }
   return step;

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 async def pbkdf2(password: Data, salt: Data, iterations: int, keylen: int, digest: str) -> bytes:
     """`keylen` bytes from a password by PBKDF2 with HMAC.
 
-    It cannot be interrupted: cancelled while it runs, it keeps its worker to
-    the end and is counted as orphaned. Raises ValueError for an unknown
-    digest, or one without a fixed length. Node's crypto.pbkdf2, lane ``cpu``.
+    Raises ValueError for an unknown digest, or one without a fixed length.
+    With sha1, sha256 and sha512 a cancel stops it; with others it is one call
+    of OpenSSL's, which keeps its worker to the end and is counted as orphaned.
+    Node's crypto.pbkdf2, lane ``cpu``.
     """
     result: bytes = await core.pbkdf2(
         data("password", password),
@@ -35,15 +36,14 @@ async def scrypt(
 
     `n` is the cost, a power of two, `r` the block size, `p` the
     parallelization. What would take more than `maxmem` bytes, about
-    ``128 * n * r``, is refused with ValueError. It cannot be interrupted:
-    cancelled while it runs, it keeps its worker to the end and is counted as
-    orphaned. Node's crypto.scrypt, lane ``cpu``.
+    ``128 * n * r``, is refused with ValueError. A cancel stops it. Node's
+    crypto.scrypt, lane ``cpu``.
     """
     between("n", n, 2, 2**63)
     if n & (n - 1):
         raise ValueError(f"n must be a power of two, got {n}")
-    between("r", r, 1)
-    between("p", p, 1, (2**30 - 1) // r)
+    between("r", r, 1, INT_MAX // 128)
+    between("p", p, 1, INT_MAX // 128 // r)
     if n >= 1 << min(16 * r, 64):
         raise ValueError(f"n must be below 2**{16 * r} with r={r}, got {n}")
     between("maxmem", maxmem, 1, 2**63 - 1)
@@ -51,7 +51,7 @@ async def scrypt(
     if needed > maxmem:
         raise ValueError(f"maxmem: n={n}, r={r}, p={p} take {needed} bytes, more than maxmem={maxmem}")
     result: bytes = await core.scrypt(
-        data("password", password), data("salt", salt), between("keylen", keylen, 1), n, r, p, maxmem
+        data("password", password), data("salt", salt), between("keylen", keylen, 1), n, r, p
     )
     return result
 
