@@ -202,7 +202,7 @@ struct Loop {
   int idle_count;
   char *read_buffer; /* READ_BUFFER bytes, shared by all that read */
   uint64_t polled; /* when, by uv_hrtime() */
-  uint64_t let_go; /* when the GIL was, about */
+  uint64_t gave_way; /* when others were given a chance of the GIL, about */
   unsigned ran;    /* handles since then */
   unsigned turns;  /* since the clock was read, and how many may pass until it is again */
   unsigned hurry;

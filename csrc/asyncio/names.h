@@ -8,6 +8,7 @@
   X(_check_callback)                                                                               \
   X(_create_task)                                                                                  \
   X(_detach)                                                                                       \
+  X(_give_way)                                                                                     \
   X(_note_time)                                                                                    \
   X(buffer_updated)                                                                                \
   X(call_exception_handler)                                                                        \

@@ -3,9 +3,9 @@
  * The GIL. With work ready the poll does not block and the GIL is kept.
  * Otherwise it is always let go around the poll, and comes back with the first
  * libuv callback that needs it, once a turn, or after the poll. A loop that
- * never blocks lets it go every SWITCH_NS: callbacks in C alone would keep
- * other threads out for ever. Whether the
- * poll will block is decided by our queues alone: uv_backend_timeout() is 0
+ * never blocks gives way at its polls, as any Python function does at its
+ * start: callbacks in C alone would keep other threads out for ever. Whether
+ * the poll will block is decided by our queues alone: uv_backend_timeout() is 0
  * while a new descriptor waits to be armed, and uv_run() then blocks all the
  * same.
  *
@@ -27,7 +27,7 @@
 enum { POLL_HANDLES = 64, SHORT_TURNS = 8 };
 #define POLL_NS 50000u
 #define SHORT_NS 2000u
-#define SWITCH_NS 5000000u /* as the interpreter's own switch interval */
+#define GIVE_WAY_NS 1000000u
 
 double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -41,7 +41,7 @@ void loop_gil(Loop *self) {
 }
 
 static void let_gil_go(Loop *self) {
-  self->let_go = self->polled;
+  self->gave_way = self->polled;
   self->sleeping = true;
   self->released = PyEval_SaveThread();
 }
@@ -51,6 +51,17 @@ void loop_wake(Loop *self) {
     self->woken = true;
     uv_async_send(&self->wake);
   }
+}
+
+/* Runs an empty Python function: the interpreter sees to what others ask of it,
+ * and only if they do. To let the GIL go and take it again would be worse than
+ * nothing: a thread that waits for it asks after an interval without a change,
+ * and each such moment, too short to wake up in, starts its interval anew. */
+static int give_way(Loop *self) {
+  self->gave_way = self->polled;
+  PyObject *answer = PyObject_CallMethodNoArgs((PyObject *)self, str__give_way);
+  Py_XDECREF(answer);
+  return answer == NULL ? -1 : 0;
 }
 
 /* Waits for less than a millisecond; false: in vain. */
@@ -217,10 +228,8 @@ static int turn(Loop *self, bool must_poll) {
       return -1;
     self->ran = 0;
     self->polled = self->read_at = now = uv_hrtime();
-    if (now - self->let_go > SWITCH_NS) {
-      let_gil_go(self);
-      loop_gil(self);
-    }
+    if (now - self->gave_way > GIVE_WAY_NS && give_way(self) < 0)
+      return -1;
   }
   if (take_timers(self, now) < 0)
     return -1;

@@ -204,7 +204,7 @@ def test_a_number_reused_while_its_watch_is_still_there(loop_factory: Any) -> No
     for _ in range(5):
         ours, theirs = socket.socketpair()
         seen: list[bytes] = []
-        loop.add_reader(ours, lambda ours=ours, seen=seen: (seen.append(ours.recv(10))))
+        loop.add_reader(ours, lambda ours=ours, seen=seen: seen.append(ours.recv(10)))
         theirs.send(b"x")
         turns(loop, 0.005)
         assert seen == [b"x"]
@@ -212,7 +212,9 @@ def test_a_number_reused_while_its_watch_is_still_there(loop_factory: Any) -> No
         theirs.close()
     turns(loop)
     loop.close()
-    assert {context["message"].partition(" without")[0] for context in contexts} <= {"A watched file descriptor was closed"}
+    assert {context["message"].partition(" without")[0] for context in contexts} <= {
+        "A watched file descriptor was closed"
+    }
 
 
 @pytest.mark.parametrize("wrong", [-1, "text", None, 1.5, object()])

@@ -276,7 +276,7 @@ async def test_mistakes_are_found_at_once(server_tls: Context, timeout: str) -> 
     with pytest.raises(TypeError, match="must be an SSLContext"):
         await loop.create_server(asyncio.Protocol, LOCALHOST, 0, ssl="context")
     async with echo_server() as port:
-        with pytest.raises(ValueError, match="label empty|server_hostname"):
+        with pytest.raises(ValueError, match=r"label empty|server_hostname"):
             await loop.create_connection(asyncio.Protocol, LOCALHOST, port, ssl=True, server_hostname=".bad")
 
 

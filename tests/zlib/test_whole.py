@@ -270,7 +270,7 @@ async def test_the_limit_is_exact(name: str, size: int) -> None:
         assert caught.value.code == "ERR_BUFFER_TOO_LARGE"
 
 
-@pair
+@pytest.mark.parametrize("name", ["deflate_raw", "gzip", "brotli", "zstd"])
 async def test_a_bomb(name: str) -> None:
     encode, decode = PAIRS[name]
     packed = await encode(bytes(zlib.MAX_OUTPUT_LENGTH + 1), **FAST.get(name, {}))
@@ -361,7 +361,7 @@ def test_without_a_loop() -> None:
 # Many, and ends -----------------------------------------------------------------
 
 
-@pair
+@pytest.mark.parametrize("name", ["gzip", "brotli", "zstd"])
 async def test_ten_thousand_at_once(name: str) -> None:
     encode, decode = PAIRS[name]
     data = text(2000)

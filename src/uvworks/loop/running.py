@@ -56,6 +56,9 @@ class Running(Executors, Signals, Subprocesses):
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("Cannot run the event loop while another loop is running")
 
+    def _give_way(self) -> None:
+        """The start of any Python function is where the interpreter switches threads (run.c)."""
+
     def run_forever(self) -> None:
         """Run until stop() is called. In the main thread Ctrl-C raises KeyboardInterrupt from here."""
         self._check_closed()

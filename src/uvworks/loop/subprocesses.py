@@ -81,9 +81,10 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
         if shell:
             raise ValueError("shell must be False")
         _check_binary(universal_newlines, bufsize, encoding, errors, text)
-        return await self._start_process(
-            protocol_factory, f"execute program {program!r}", (program, *args), False, stdin, stdout, stderr, kwargs
+        popen = dict(
+            args=(program, *args), shell=False, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize, **kwargs
         )
+        return await self._start_process(protocol_factory, f"execute program {program!r}", popen)
 
     async def subprocess_shell(
         self,
@@ -107,28 +108,19 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
         if not shell:
             raise ValueError("shell must be True")
         _check_binary(universal_newlines, bufsize, encoding, errors, text)
-        return await self._start_process(
-            protocol_factory, f"run shell command {cmd!r}", cmd, True, stdin, stdout, stderr, kwargs
-        )
+        popen = dict(args=cmd, shell=True, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize, **kwargs)
+        return await self._start_process(protocol_factory, f"run shell command {cmd!r}", popen)
 
     async def _start_process(
-        self,
-        protocol_factory: Callable[[], _P],
-        what: str,
-        args: Any,
-        shell: bool,
-        stdin: Any,
-        stdout: Any,
-        stderr: Any,
-        kwargs: dict[str, Any],
+        self, protocol_factory: Callable[[], _P], what: str, popen: dict[str, Any]
     ) -> tuple[asyncio.SubprocessTransport, _P]:
         protocol = protocol_factory()
         if self.get_debug():
             # Not the arguments: they may hold a password.
-            _logger.debug("%s%s", what, _describe_streams(stdin, stdout, stderr))
+            _logger.debug("%s%s", what, _describe_streams(popen["stdin"], popen["stdout"], popen["stderr"]))
         watcher = _installed_watcher()
         if watcher is None:
-            transport = await self._make_process(self._watch, protocol, args, shell, stdin, stdout, stderr, kwargs)
+            transport = await self._make_process(self._watch, protocol, popen)
         else:
             with watcher as entered:
                 if sys.version_info < (3, 12):
@@ -141,24 +133,16 @@ class Subprocesses(core.BaseLoop, asyncio.AbstractEventLoop):
                 def watch(child: _Transport) -> None:
                     watcher.add_child_handler(child.get_pid(), self._watcher_says, child)
 
-                transport = await self._make_process(watch, protocol, args, shell, stdin, stdout, stderr, kwargs)
+                transport = await self._make_process(watch, protocol, popen)
         if self.get_debug():
             _logger.info("%s: %r", what, transport)
         return transport, protocol
 
     async def _make_process(
-        self,
-        watch: Callable[[_Transport], None],
-        protocol: Any,
-        args: Any,
-        shell: bool,
-        stdin: Any,
-        stdout: Any,
-        stderr: Any,
-        kwargs: dict[str, Any],
+        self, watch: Callable[[_Transport], None], protocol: Any, popen: dict[str, Any]
     ) -> _Transport:
         waiter = self.create_future()
-        transport = _Transport(self, protocol, args, shell, stdin, stdout, stderr, 0, waiter=waiter, **kwargs)
+        transport = _Transport(self, protocol, waiter=waiter, **popen)
         watch(transport)
         try:
             await waiter
