@@ -38,16 +38,16 @@ struct Handle {
   Loop *loop; /* owned */
   PyObject *callback; /* NULL once cancelled */
   PyObject *context;
-  PyObject *traceback; /* where it was made, in debug mode */
-  PyObject *text;      /* debug mode: its representation from before it was cancelled */
-  PyObject *weakrefs;
-  double when;
   uint8_t argc; /* up to INLINE_ARGS, or MANY_ARGS: args[0] is a tuple */
   bool cancelled, running;
   bool scheduled;  /* in the heap of timers */
   bool persistent; /* of add_reader: runs again and again */
   PyObject *before; /* args[-1]: scratch of the vectorcall protocol */
   PyObject *args[INLINE_ARGS];
+  double when;
+  PyObject *traceback; /* where it was made, in debug mode */
+  PyObject *text;      /* debug mode: its representation from before it was cancelled */
+  PyObject *weakrefs;
 };
 enum { MANY_ARGS = 255 };
 

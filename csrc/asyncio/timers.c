@@ -66,6 +66,7 @@ static Handle *take_first(Timers *self) {
   if (--self->count > 0) {
     self->heap[0] = self->heap[self->count];
     sift_down(self->heap, self->count, 0);
+    __builtin_prefetch(self->heap[0].handle, 1);
   }
   handle->scheduled = false;
   return handle;
