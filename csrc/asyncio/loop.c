@@ -83,6 +83,18 @@ static int check_callback(Loop *self, PyObject *callback, const char *method) {
   return answer == NULL ? -1 : 0;
 }
 
+/* Whether a keyword is `context`. CPython's own tasks pass a string that is not
+ * the interned one, but always the same. */
+static bool is_context(PyObject *name) {
+  static PyObject *known;
+  if (name == known || name == str_context)
+    return true;
+  if (PyUnicode_CompareWithASCIIString(name, "context") != 0)
+    return false;
+  Py_XSETREF(known, Py_NewRef(name));
+  return true;
+}
+
 /* Arguments by name: `names`, of which there are at most two, and, if `context`
  * is given, that one. What was not positional is put into `copy`, empty so far.
  * All are borrowed; a context of None is NULL. */
@@ -91,8 +103,7 @@ int loop_bind(const char *method, const char *const *names, PyObject *const **ar
   Py_ssize_t given = *nargs, count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t i = 0; i < count; i++) {
     PyObject *name = PyTuple_GET_ITEM(kwnames, i), *value = (*args)[given + i];
-    if (context != NULL &&
-        (name == str_context || PyUnicode_CompareWithASCIIString(name, "context") == 0)) {
+    if (context != NULL && is_context(name)) {
       *context = value != Py_None ? value : NULL;
       continue;
     }
