@@ -35,13 +35,13 @@ enum { INLINE_ARGS = 4 };
  * nobody but its queues holds. */
 struct Handle {
   PyObject_HEAD
-  Loop *loop; /* owned */
+  Loop *loop;         /* owned */
   PyObject *callback; /* NULL once cancelled */
   PyObject *context;
   uint8_t argc; /* up to INLINE_ARGS, or MANY_ARGS: args[0] is a tuple */
   bool cancelled, running;
-  bool scheduled;  /* in the heap of timers */
-  bool persistent; /* of add_reader: runs again and again */
+  bool scheduled;   /* in the heap of timers */
+  bool persistent;  /* of add_reader: runs again and again */
   PyObject *before; /* args[-1]: scratch of the vectorcall protocol */
   PyObject *args[INLINE_ARGS];
   double when;
@@ -88,8 +88,9 @@ typedef struct {
 } Timers;
 
 int timers_push(Timers *self, Handle *handle);
-Handle *timers_pop_due(Timers *self, double now); /* NULL when none is due; gives the reference away */
-double timers_next(Timers *self);                 /* INFINITY without any; drops cancelled ones */
+/* NULL when none is due; gives the reference away. */
+Handle *timers_pop_due(Timers *self, double now);
+double timers_next(Timers *self);   /* INFINITY without any; drops cancelled ones */
 void timers_note_cancel(Timers *self);
 void timers_clear(Timers *self);
 
@@ -123,7 +124,7 @@ int watches_check(Loop *loop);       /* before each poll */
 void watches_settle(Loop *loop);     /* does what other threads have asked for */
 void watches_close_all(Loop *loop);
 int watches_visit(Loop *loop, visitproc visit, void *arg);
-int fd_of(PyObject *fileobj);        /* raises and returns -1 */
+int fd_of(PyObject *fileobj);                                  /* raises and returns -1 */
 int check_no_transport(Loop *loop, int fd, PyObject *fileobj); /* raises */
 
 /* The user's own descriptors (readers.c) ---------------------------------- */
@@ -133,31 +134,33 @@ enum { READ, WRITE };
 /* Of add_reader, add_writer and the sock_* operations. */
 typedef struct {
   Watch watch;
-  PyObject *fileobj;  /* owned: as given to add_reader; finds it when it is closed */
-  Handle *handle[2];  /* owned: add_reader's and add_writer's */
-  SockOp *first[2];   /* owned: operations that wait to read, to write */
-  PyObject *socket;   /* weak reference to the socket that they are on */
-  bool idle;          /* in loop->idle: armed for no one */
+  PyObject *fileobj; /* owned: as given to add_reader; finds it when it is closed */
+  Handle *handle[2]; /* owned: add_reader's and add_writer's */
+  SockOp *first[2];  /* owned: operations that wait to read, to write */
+  PyObject *socket;  /* weak reference to the socket that they are on */
+  bool idle;         /* in loop->idle: armed for no one */
 } Reader;
 
-Reader *reader_of(Loop *loop, int fd);               /* or NULL */
-Reader *reader_open(Loop *loop, int fd);             /* raises */
-int reader_arm(Reader *self);                        /* raises */
-void reader_release(Reader *self);                   /* nobody waits any more: closes it */
-void reader_idle(Reader *self);                      /* an operation has ended */
-void readers_settle(Loop *loop);                     /* before each poll */
+Reader *reader_of(Loop *loop, int fd);   /* or NULL */
+Reader *reader_open(Loop *loop, int fd); /* raises */
+int reader_arm(Reader *self);            /* raises */
+void reader_release(Reader *self);       /* nobody waits any more: closes it */
+void reader_idle(Reader *self);          /* an operation has ended */
+void readers_settle(Loop *loop);         /* before each poll */
 int readers_init(void);
-void ops_ready(Reader *self, int direction);         /* sockets.c */
-void ops_fail(Reader *self, int code);               /* sockets.c */
-void ops_drop(SockOp *first);                        /* sockets.c */
+void ops_ready(Reader *self, int direction);              /* sockets.c */
+void ops_fail(Reader *self, int code);                    /* sockets.c */
+void ops_drop(SockOp *first);                             /* sockets.c */
 int ops_visit(SockOp *first, visitproc visit, void *arg); /* sockets.c */
 int reader_visit(Watch *watch, visitproc visit, void *arg);
 bool watch_is_reader(Watch *watch);
 
 PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
 PyObject *loop__add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *loop__add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *loop__remove_reader(Loop *self, PyObject *fd);
@@ -166,9 +169,12 @@ PyObject *loop__remove_writer(Loop *self, PyObject *fd);
 /* Socket operations (sockets.c) ------------------------------------------- */
 
 PyObject *loop_sock_recv(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-PyObject *loop_sock_recv_into(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-PyObject *loop_sock_recvfrom(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-PyObject *loop_sock_recvfrom_into(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_sock_recv_into(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames);
+PyObject *loop_sock_recvfrom(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+PyObject *loop_sock_recvfrom_into(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames);
 PyObject *loop_sock_sendall(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *loop_sock_sendto(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *loop_sock_connect(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -189,7 +195,7 @@ struct Loop {
   PyObject_HEAD
   uv_loop_t uv;
   uv_async_t wake;
-  uv_timer_t alarm; /* bounds a poll; expiry is decided by `timers` */
+  uv_timer_t alarm;        /* bounds a poll; expiry is decided by `timers` */
   PyThreadState *released; /* set while the GIL is let go */
   Ready ready;
   Timers timers;
@@ -201,18 +207,18 @@ struct Loop {
   Reader *idle[IDLE_MAX]; /* see readers.c */
   int idle_count;
   char *read_buffer; /* READ_BUFFER bytes, shared by all that read */
-  uint64_t polled; /* when, by uv_hrtime() */
+  uint64_t polled;   /* when, by uv_hrtime() */
   uint64_t gave_way; /* when others were given a chance of the GIL, about */
-  unsigned ran;    /* handles since then */
-  unsigned turns;  /* since the clock was read, and how many may pass until it is again */
+  unsigned ran;      /* handles since then */
+  unsigned turns;    /* since the clock was read, and how many may pass until it is again */
   unsigned hurry;
   uint64_t read_at; /* when it was read */
   bool armed;       /* libuv has something to do before it polls: a new watch, or a closed one */
   unsigned long thread; /* that runs the loop, 0 when none does */
   double slow_callback_duration;
-  unsigned generation; /* of forks, when it was made */
+  unsigned generation;    /* of forks, when it was made */
   PyObject *task_factory; /* or NULL */
-  struct Port *port; /* the door to the engine, or NULL */
+  struct Port *port;      /* the door to the engine, or NULL */
   Watch *port_watch;
   bool error; /* an exception is set that ends the run */
   bool initialised, closed, debug, stopping, sleeping, woken;
@@ -222,7 +228,7 @@ struct Loop {
 extern PyTypeObject Loop_Type;
 
 PyObject *loop_open_port(Loop *self); /* a new reference to its port */
-int loop_run(Loop *self); /* run.c: turns until stop() */
+int loop_run(Loop *self);             /* run.c: turns until stop() */
 void loop_wake(Loop *self);
 void loop_gil(Loop *self);
 /* Asked by another thread: the loop's own may be inside libuv, without the GIL.
@@ -245,7 +251,7 @@ int loop_report(Loop *self, const char *message, const char *name, PyObject *val
 int loop_note_time(Loop *self, PyObject *what, uint64_t start);
 bool loop_stale(const Loop *self); /* made before a fork, and this is the child */
 double loop_now(void);
-bool is_fatal(void); /* the current exception is SystemExit or KeyboardInterrupt */
+bool is_fatal(void);            /* the current exception is SystemExit or KeyboardInterrupt */
 PyObject *uv_failure(int code); /* raises the OSError; returns NULL */
 
 static inline bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }

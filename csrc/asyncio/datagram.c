@@ -7,7 +7,6 @@
 
 #include "transport.h"
 
-
 PyTypeObject *Datagram_Type;
 
 enum { BURST_MAX = 32, FULL_BEFORE_GROWTH = 4, HEADER = 8 /* counted for each queued one */ };
@@ -107,7 +106,8 @@ static bool known_family(const Transport *self) {
 /* False: there is no more, or it has ended. */
 static bool read_one(Transport *self) {
   PyObject *data, *from;
-  int outcome = known_family(self) ? receive(self, &data, &from) : receive_by_method(self, &data, &from);
+  int outcome =
+      known_family(self) ? receive(self, &data, &from) : receive_by_method(self, &data, &from);
   if (outcome == 0)
     return false;
   if (outcome > 0) {
@@ -189,13 +189,15 @@ static int send_one(Transport *self, PyObject *data, PyObject *to) {
 
 by_method:; /* the socket module knows names, paths and the rarer families */
   PyObject *sock = transport_socket(self);
-  PyObject *answer = sock ? PyObject_CallMethod(sock, "sendto", "OO", data, to ? to : Py_None) : NULL;
+  PyObject *answer =
+      sock ? PyObject_CallMethod(sock, "sendto", "OO", data, to ? to : Py_None) : NULL;
   Py_XDECREF(sock);
   if (answer != NULL) {
     Py_DECREF(answer);
     return 1;
   }
-  if (PyErr_ExceptionMatches(PyExc_BlockingIOError) || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+  if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+      PyErr_ExceptionMatches(PyExc_InterruptedError)) {
     PyErr_Clear();
     return 0;
   }
@@ -270,7 +272,8 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
   PyObject *copy = PyBytes_FromObject(data); /* the caller may change what it has given */
   if (copy == NULL)
     return NULL;
-  int outcome = transport_queue(self, copy, PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy), to);
+  int outcome =
+      transport_queue(self, copy, PyBytes_AS_STRING(copy), (size_t)PyBytes_GET_SIZE(copy), to);
   Py_DECREF(copy);
   if (outcome < 0)
     return NULL;
@@ -329,7 +332,7 @@ PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs) {
 
 int datagrams_init(PyObject *module) {
   Datagram_Type = transport_type("uvworks._core.DatagramTransport",
-                                 "asyncio.DatagramTransport, internet and UNIX.", "DatagramTransport",
-                                 "Transport", sizeof(Datagram), methods);
+                                 "asyncio.DatagramTransport, internet and UNIX.",
+                                 "DatagramTransport", "Transport", sizeof(Datagram), methods);
   return Datagram_Type == NULL ? -1 : PyModule_AddType(module, Datagram_Type);
 }

@@ -119,7 +119,8 @@ static PyObject *describe(Handle *self) {
 }
 
 bool is_fatal(void) {
-  return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+  return PyErr_ExceptionMatches(PyExc_SystemExit) ||
+         PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
 }
 
 static int report(Handle *self) {
@@ -307,12 +308,24 @@ static PyObject *TimerHandle_compare(PyObject *a, PyObject *b, int op) {
   }
   bool answer;
   switch (op) {
-  case Py_LT: answer = x->when < y->when; break;
-  case Py_LE: answer = x->when < y->when || same; break;
-  case Py_GT: answer = x->when > y->when; break;
-  case Py_GE: answer = x->when > y->when || same; break;
-  case Py_EQ: answer = same; break;
-  default: answer = !same; break;
+  case Py_LT:
+    answer = x->when < y->when;
+    break;
+  case Py_LE:
+    answer = x->when < y->when || same;
+    break;
+  case Py_GT:
+    answer = x->when > y->when;
+    break;
+  case Py_GE:
+    answer = x->when > y->when || same;
+    break;
+  case Py_EQ:
+    answer = same;
+    break;
+  default:
+    answer = !same;
+    break;
   }
   return PyBool_FromLong(answer);
 }

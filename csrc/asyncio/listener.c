@@ -108,8 +108,8 @@ static int accept_one(int fd, struct sockaddr *address, socklen_t *length) {
   return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
   int connection = accept(fd, address, length);
-  if (connection >= 0 && (fcntl(connection, F_SETFD, FD_CLOEXEC) < 0 ||
-                          fcntl(connection, F_SETFL, O_NONBLOCK) < 0)) {
+  if (connection >= 0 &&
+      (fcntl(connection, F_SETFD, FD_CLOEXEC) < 0 || fcntl(connection, F_SETFL, O_NONBLOCK) < 0)) {
     int error = errno;
     close(connection);
     errno = error;

@@ -42,7 +42,8 @@ int loop_report(Loop *self, const char *message, const char *name, PyObject *val
   if (traceback != NULL)
     PyException_SetTraceback(exception, traceback);
   PyObject *context = Py_BuildValue("{ss}", "message", message), *answer = NULL;
-  if (context != NULL && (exception == NULL || PyDict_SetItem(context, str_exception, exception) == 0) &&
+  if (context != NULL &&
+      (exception == NULL || PyDict_SetItem(context, str_exception, exception) == 0) &&
       (value == NULL || PyDict_SetItemString(context, name, value) == 0) &&
       (value2 == NULL || PyDict_SetItemString(context, name2, value2) == 0))
     answer = PyObject_CallMethodOneArg((PyObject *)self, str_call_exception_handler, context);
@@ -147,8 +148,7 @@ static Handle *soon(Loop *self, const char *method, PyObject *const *args, Py_ss
   PyObject *copy[1] = {NULL}, *context = NULL;
   if (((nargs < 1 || kwnames != NULL) &&
        loop_bind(method, names, &args, &nargs, kwnames, copy, &context) < 0) ||
-      loop_check_open(self) < 0 ||
-      (self->debug && check_callback(self, args[0], method) < 0))
+      loop_check_open(self) < 0 || (self->debug && check_callback(self, args[0], method) < 0))
     return NULL;
   return loop_call_soon(self, args[0], args + 1, nargs - 1, context);
 }
@@ -191,8 +191,7 @@ static PyObject *schedule(Loop *self, const char *method, double when, PyObject 
     return NULL;
   }
   if (loop_check_open(self) < 0 ||
-      (self->debug &&
-       (loop_check_thread(self) < 0 || check_callback(self, args[0], method) < 0)))
+      (self->debug && (loop_check_thread(self) < 0 || check_callback(self, args[0], method) < 0)))
     return NULL;
   Handle *handle = handle_new(&TimerHandle_Type, self, args[0], args + 1, nargs - 1, context);
   if (handle == NULL)
@@ -450,17 +449,23 @@ static PyObject *Loop_get_thread(Loop *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef methods[] = {
     {"call_soon", (PyCFunction)(void (*)(void))Loop_call_soon, METH_FASTCALL | METH_KEYWORDS,
-     "call_soon($self, callback, *args, context=None)\n--\n\nRun it in the next turn; returns its Handle."},
+     "call_soon($self, callback, *args, context=None)\n--\n\nRun it in the next turn; returns its "
+     "Handle."},
     {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe,
-     METH_FASTCALL | METH_KEYWORDS, "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\ncall_soon() for other threads."},
+     METH_FASTCALL | METH_KEYWORDS,
+     "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\ncall_soon() for other "
+     "threads."},
     {"call_later", (PyCFunction)(void (*)(void))Loop_call_later, METH_FASTCALL | METH_KEYWORDS,
-     "call_later($self, delay, callback, *args, context=None)\n--\n\nRun it after `delay` seconds."},
+     "call_later($self, delay, callback, *args, context=None)\n--\n\nRun it after `delay` "
+     "seconds."},
     {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS,
-     "call_at($self, when, callback, *args, context=None)\n--\n\nRun it when time() has reached `when`."},
+     "call_at($self, when, callback, *args, context=None)\n--\n\nRun it when time() has reached "
+     "`when`."},
     {"create_future", (PyCFunction)loop_create_future, METH_NOARGS,
      "create_future($self)\n--\n\nA future of this loop."},
     {"create_task", (PyCFunction)(void (*)(void))loop_create_task, METH_FASTCALL | METH_KEYWORDS,
-     "create_task($self, coro, *, name=None, context=None, **options)\n--\n\nA task that runs the coroutine."},
+     "create_task($self, coro, *, name=None, context=None, **options)\n--\n\nA task that runs the "
+     "coroutine."},
     {"time", Loop_time, METH_NOARGS,
      "time($self)\n--\n\nThe loop's clock, in seconds; time.monotonic()."},
     {"stop", (PyCFunction)Loop_stop, METH_NOARGS,
@@ -482,17 +487,22 @@ static PyMethodDef methods[] = {
      "add_reader($self, fd, callback, *args)\n--\n\nRun it whenever fd is readable."},
     {"add_writer", (PyCFunction)(void (*)(void))loop_add_writer, METH_FASTCALL | METH_KEYWORDS,
      "add_writer($self, fd, callback, *args)\n--\n\nRun it whenever fd is writable."},
-    {"remove_reader", (PyCFunction)(void (*)(void))loop_remove_reader, METH_FASTCALL | METH_KEYWORDS,
+    {"remove_reader", (PyCFunction)(void (*)(void))loop_remove_reader,
+     METH_FASTCALL | METH_KEYWORDS,
      "remove_reader($self, fd)\n--\n\nEnd add_reader(); True if it was."},
-    {"remove_writer", (PyCFunction)(void (*)(void))loop_remove_writer, METH_FASTCALL | METH_KEYWORDS,
+    {"remove_writer", (PyCFunction)(void (*)(void))loop_remove_writer,
+     METH_FASTCALL | METH_KEYWORDS,
      "remove_writer($self, fd)\n--\n\nEnd add_writer(); True if it was."},
     {"sock_recv", (PyCFunction)(void (*)(void))loop_sock_recv, METH_FASTCALL | METH_KEYWORDS,
      "sock_recv($self, sock, n)\n--\n\nUp to n bytes."},
-    {"sock_recv_into", (PyCFunction)(void (*)(void))loop_sock_recv_into, METH_FASTCALL | METH_KEYWORDS,
+    {"sock_recv_into", (PyCFunction)(void (*)(void))loop_sock_recv_into,
+     METH_FASTCALL | METH_KEYWORDS,
      "sock_recv_into($self, sock, buf)\n--\n\nThe number of bytes received."},
-    {"sock_recvfrom", (PyCFunction)(void (*)(void))loop_sock_recvfrom, METH_FASTCALL | METH_KEYWORDS,
+    {"sock_recvfrom", (PyCFunction)(void (*)(void))loop_sock_recvfrom,
+     METH_FASTCALL | METH_KEYWORDS,
      "sock_recvfrom($self, sock, bufsize)\n--\n\nA datagram and its sender's address."},
-    {"sock_recvfrom_into", (PyCFunction)(void (*)(void))loop_sock_recvfrom_into, METH_FASTCALL | METH_KEYWORDS,
+    {"sock_recvfrom_into", (PyCFunction)(void (*)(void))loop_sock_recvfrom_into,
+     METH_FASTCALL | METH_KEYWORDS,
      "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nIts size and its sender's address."},
     {"sock_sendall", (PyCFunction)(void (*)(void))loop_sock_sendall, METH_FASTCALL | METH_KEYWORDS,
      "sock_sendall($self, sock, data)\n--\n\nSend all of it."},
@@ -503,15 +513,18 @@ static PyMethodDef methods[] = {
     {"sock_accept", (PyCFunction)(void (*)(void))loop_sock_accept, METH_FASTCALL | METH_KEYWORDS,
      "sock_accept($self, sock)\n--\n\nA connection and its peer's address."},
     {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_VARARGS | METH_KEYWORDS,
-     "_stream($self, sock, protocol, *, waiter, extra, server)\n--\n\nA transport on a connected socket."},
+     "_stream($self, sock, protocol, *, waiter, extra, server)\n--\n\nA transport on a connected "
+     "socket."},
     {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_VARARGS | METH_KEYWORDS,
-     "_datagram($self, sock, protocol, *, address, waiter, extra)\n--\n\nA transport of datagrams."},
+     "_datagram($self, sock, protocol, *, address, waiter, extra)\n--\n\nA transport of "
+     "datagrams."},
     {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_VARARGS | METH_KEYWORDS,
      "_read_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that reads."},
     {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_VARARGS | METH_KEYWORDS,
      "_write_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that writes."},
     {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
-     "_listen($self, sock, backlog, factory, server)\n--\n\nAccept connections for factory()'s protocols."},
+     "_listen($self, sock, backlog, factory, server)\n--\n\nAccept connections for factory()'s "
+     "protocols."},
     {"_add_reader", (PyCFunction)(void (*)(void))loop__add_reader, METH_FASTCALL,
      "add_reader() that returns the Handle and takes transports' descriptors."},
     {"_add_writer", (PyCFunction)(void (*)(void))loop__add_writer, METH_FASTCALL,
@@ -554,9 +567,10 @@ PyTypeObject Loop_Type = {
 };
 
 int asyncio_init(PyObject *module) {
-  if (names_init() < 0 || handles_init() < 0 || readers_init() < 0 || tasks_init() < 0 || transports_init() < 0 ||
-      transport_types_init() < 0 || streams_init(module) < 0 || listeners_init(module) < 0 ||
-      sockets_init(module) < 0 || datagrams_init(module) < 0 || pipes_init(module) < 0)
+  if (names_init() < 0 || handles_init() < 0 || readers_init() < 0 || tasks_init() < 0 ||
+      transports_init() < 0 || transport_types_init() < 0 || streams_init(module) < 0 ||
+      listeners_init(module) < 0 || sockets_init(module) < 0 || datagrams_init(module) < 0 ||
+      pipes_init(module) < 0)
     return -1;
   return PyModule_AddType(module, &Loop_Type) < 0 || PyModule_AddType(module, &Handle_Type) < 0 ||
                  PyModule_AddType(module, &TimerHandle_Type) < 0

@@ -245,10 +245,11 @@ static PyObject *make(Loop *self, PyObject *args, PyObject *kwargs, bool reads) 
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
     return PyErr_SetFromErrno(PyExc_OSError);
-  Transport *transport =
-      transport_new(reads ? ReadPipe_Type : WritePipe_Type,
-                    reads ? &read_kind : device ? &deaf_kind : &write_kind, self, fd, pipe,
-                    protocol, waiter, extra, NULL, false);
+  Transport *transport = transport_new(reads ? ReadPipe_Type : WritePipe_Type,
+                                       reads    ? &read_kind
+                                       : device ? &deaf_kind
+                                                : &write_kind,
+                                       self, fd, pipe, protocol, waiter, extra, NULL, false);
   if (transport == NULL)
     return NULL;
   if (transport->extra == NULL)
@@ -268,8 +269,9 @@ PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
 }
 
 int pipes_init(PyObject *module) {
-  ReadPipe_Type = transport_type("uvworks._core.ReadPipeTransport", "asyncio.ReadTransport of a pipe.",
-                                 "ReadTransport", NULL, sizeof(Transport), read_methods);
+  ReadPipe_Type =
+      transport_type("uvworks._core.ReadPipeTransport", "asyncio.ReadTransport of a pipe.",
+                     "ReadTransport", NULL, sizeof(Transport), read_methods);
   WritePipe_Type =
       transport_type("uvworks._core.WritePipeTransport", "asyncio.WriteTransport of a pipe.",
                      "WriteTransport", NULL, sizeof(Transport), write_methods);

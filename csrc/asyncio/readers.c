@@ -139,8 +139,10 @@ static void on_ready(Watch *watch, int events) {
     if (handles) {
       PyObject *number = PyLong_FromLong(fd);
       uv_failure(events);
-      if (loop_report(loop, "A watched file descriptor was closed without remove_reader() or remove_writer()",
-                      "fd", number, NULL, NULL) < 0)
+      if (loop_report(
+              loop,
+              "A watched file descriptor was closed without remove_reader() or remove_writer()",
+              "fd", number, NULL, NULL) < 0)
         loop->error = true;
       Py_XDECREF(number);
     }
@@ -177,7 +179,8 @@ int check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
   Py_XDECREF(closing);
   if (truth != 0)
     return truth < 0 ? -1 : 0;
-  PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj, watch->user);
+  PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj,
+               watch->user);
   return -1;
 }
 
@@ -313,11 +316,13 @@ PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, P
   return public_add(self, "add_writer", args, nargs, kwnames, WRITE);
 }
 
-PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames) {
   return public_remove(self, "remove_reader", args, nargs, kwnames, READ);
 }
 
-PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames) {
   return public_remove(self, "remove_writer", args, nargs, kwnames, WRITE);
 }
 

@@ -180,11 +180,16 @@ static bool try_connect(SockOp *self) {
 /* False: it would block. */
 static bool attempt(SockOp *self) {
   switch ((OpKind)self->kind) {
-  case OP_RECV: return try_recv(self);
-  case OP_RECV_INTO: return try_recv_into(self);
-  case OP_SENDALL: return try_sendall(self);
-  case OP_CONNECT: return try_connect(self);
-  default: return try_method(self);
+  case OP_RECV:
+    return try_recv(self);
+  case OP_RECV_INTO:
+    return try_recv_into(self);
+  case OP_SENDALL:
+    return try_sendall(self);
+  case OP_CONNECT:
+    return try_connect(self);
+  default:
+    return try_method(self);
   }
 }
 
@@ -508,7 +513,9 @@ static void SockOp_dealloc(SockOp *self) {
 
 static PyObject *SockOp_repr(SockOp *self) {
   return PyUnicode_FromFormat("<%s() fd=%d%s>", self->name, self->fd,
-                              self->waiting ? " waiting" : self->ended ? " done" : "");
+                              self->waiting ? " waiting"
+                              : self->ended ? " done"
+                                            : "");
 }
 
 /* As a coroutine's, for the representation of its task. */
@@ -660,8 +667,8 @@ SOCK_METHOD(sock_recvfrom_into) {
   PyObject *zero = given[2] ? Py_NewRef(given[2]) : PyLong_FromLong(0);
   PyObject *arguments = zero ? PyTuple_Pack(2, given[1], zero) : NULL;
   Py_XDECREF(zero);
-  return with_method(op_new(self, "sock_recvfrom_into", OP_METHOD, READ, given[0]),
-                     "recvfrom_into", arguments);
+  return with_method(op_new(self, "sock_recvfrom_into", OP_METHOD, READ, given[0]), "recvfrom_into",
+                     arguments);
 }
 
 SOCK_METHOD(sock_sendall) {

@@ -258,8 +258,7 @@ static PyObject *Stream_write(Transport *self, PyObject *data) {
         goto done;
       written = (size_t)n;
     }
-    if (written < size &&
-        transport_queue(self, data, bytes + written, size - written, NULL) == 0)
+    if (written < size && transport_queue(self, data, bytes + written, size - written, NULL) == 0)
       queue_rest(self);
   }
 done:
@@ -399,10 +398,11 @@ static int set_mode(PyTypeObject *type) {
   PyObject *constants = PyImport_ImportModule("asyncio.constants");
   PyObject *modes = constants ? PyObject_GetAttrString(constants, "_SendfileMode") : NULL;
   PyObject *mode = modes ? PyObject_GetAttrString(modes, "TRY_NATIVE") : NULL;
-  int outcome = mode && PyObject_SetAttrString((PyObject *)type, "_sendfile_compatible", mode) == 0 &&
-                        PyObject_SetAttrString((PyObject *)type, "_start_tls_compatible", Py_True) == 0
-                    ? 0
-                    : -1;
+  int outcome =
+      mode && PyObject_SetAttrString((PyObject *)type, "_sendfile_compatible", mode) == 0 &&
+              PyObject_SetAttrString((PyObject *)type, "_start_tls_compatible", Py_True) == 0
+          ? 0
+          : -1;
   Py_XDECREF(constants);
   Py_XDECREF(modes);
   Py_XDECREF(mode);
@@ -411,8 +411,8 @@ static int set_mode(PyTypeObject *type) {
 
 int streams_init(PyObject *module) {
   Stream_Type = transport_type("uvworks._core.StreamTransport",
-                               "asyncio.Transport of a TCP or UNIX connection.", "Transport",
-                               NULL, sizeof(Transport), methods);
+                               "asyncio.Transport of a TCP or UNIX connection.", "Transport", NULL,
+                               sizeof(Transport), methods);
   if (Stream_Type == NULL || set_mode(Stream_Type) < 0)
     return -1;
   return PyModule_AddType(module, Stream_Type);

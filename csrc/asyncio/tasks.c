@@ -13,7 +13,8 @@ PyObject *loop_create_future(Loop *self, PyObject *Py_UNUSED(ignored)) {
 PyObject *loop_create_task(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   if (self->task_factory != NULL || self->debug || nargs != 1 || kwnames != NULL) {
     PyObject *method = PyObject_GetAttr((PyObject *)self, str__create_task);
-    PyObject *task = method != NULL ? PyObject_Vectorcall(method, args, (size_t)nargs, kwnames) : NULL;
+    PyObject *task =
+        method != NULL ? PyObject_Vectorcall(method, args, (size_t)nargs, kwnames) : NULL;
     Py_XDECREF(method);
     return task;
   }

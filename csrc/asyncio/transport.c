@@ -71,12 +71,12 @@ int transport_fatal(Transport *self, PyObject *exception, PyObject *message) {
       PyErr_Clear();
     transport_debug(self, format, exception);
   } else if (self->loop != NULL) {
-    PyObject *context = Py_BuildValue("{sOsOsOsO}", "message", message, "exception", exception,
-                                      "transport", self, "protocol",
-                                      self->protocol ? self->protocol : Py_None);
-    PyObject *answer =
-        context ? PyObject_CallMethod((PyObject *)self->loop, "call_exception_handler", "O", context)
-                : NULL;
+    PyObject *context =
+        Py_BuildValue("{sOsOsOsO}", "message", message, "exception", exception, "transport", self,
+                      "protocol", self->protocol ? self->protocol : Py_None);
+    PyObject *answer = context ? PyObject_CallMethod((PyObject *)self->loop,
+                                                     "call_exception_handler", "O", context)
+                               : NULL;
     Py_XDECREF(context);
     Py_XDECREF(answer);
     if (answer == NULL)
@@ -199,7 +199,8 @@ int transport_watch(Transport *self) {
   if (self->watch == NULL)
     return 0;
   int events = 0;
-  if (self->started && !self->paused && !self->closing && !self->eof_read && self->kind->read != NULL)
+  if (self->started && !self->paused && !self->closing && !self->eof_read &&
+      self->kind->read != NULL)
     events |= UV_READABLE;
   if (self->queue_count > 0)
     events |= UV_WRITABLE;
@@ -212,8 +213,8 @@ static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
   if (self->protocol != NULL) {
     PyObject *answer = transport_tell(self, str_connection_made, (PyObject *)self);
     if (answer == NULL &&
-        loop_report(self->loop, "Exception in callback Protocol.connection_made()", "transport", object,
-                    "protocol", self->protocol) < 0)
+        loop_report(self->loop, "Exception in callback Protocol.connection_made()", "transport",
+                    object, "protocol", self->protocol) < 0)
       ending = take_exception();
     Py_XDECREF(answer);
   }
@@ -332,8 +333,9 @@ static int lost(Transport *self, PyObject *exception) {
   Py_CLEAR(self->protocol);
   Py_CLEAR(self->waiter);
   PyErr_Restore(type, value, traceback);
-  int outcome = type == NULL ? 0 : loop_report(loop, "Exception in callback Protocol.connection_lost()",
-                                               "transport", (PyObject *)self, NULL, NULL);
+  int outcome = type == NULL ? 0
+                             : loop_report(loop, "Exception in callback Protocol.connection_lost()",
+                                           "transport", (PyObject *)self, NULL, NULL);
   if (outcome < 0)
     loop->error = true;
   Py_DECREF(loop);

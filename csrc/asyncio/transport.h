@@ -19,7 +19,7 @@ typedef struct {
 } Address;
 
 typedef struct {
-  PyObject *item; /* bytes; owned */
+  PyObject *item;    /* bytes; owned */
   PyObject *address; /* datagrams: where to, or NULL */
 } Chunk;
 
@@ -77,15 +77,16 @@ void transport_lost(Transport *self, PyObject *exception);     /* connection_los
 PyObject *transport_tell(Transport *self, PyObject *method, PyObject *arg);
 void transport_told(Transport *self, PyObject *result, const char *message); /* steals result */
 bool transport_writable(Transport *self, const char *what); /* false: raised or to be ignored */
-int transport_queue(Transport *self, PyObject *data, const char *bytes, size_t size, PyObject *address);
+int transport_queue(Transport *self, PyObject *data, const char *bytes, size_t size,
+                    PyObject *address);
 void transport_dequeue(Transport *self, size_t bytes);
 void transport_wake_empty_waiter(Transport *self, PyObject *method, PyObject *arg);
 void transport_clear_queue(Transport *self);
 void transport_maybe_pause(Transport *self);
 void transport_maybe_resume(Transport *self);
 void transport_debug(Transport *self, const char *format, PyObject *exception);
-void transport_end_run(Transport *self); /* an exception is set that ends the run */
-PyObject *transport_none(void); /* None; NULL if an exception is set */
+void transport_end_run(Transport *self);     /* an exception is set that ends the run */
+PyObject *transport_none(void);              /* None; NULL if an exception is set */
 PyObject *transport_socket(Transport *self); /* a new reference to the Python object */
 int transport_fatal(Transport *self, PyObject *exception, PyObject *message);
 void transport_warn(const char *text);
@@ -105,10 +106,10 @@ PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs);
 PyObject *loop_listen(Loop *self, PyObject *args);
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base, const char *second,
-                             size_t size, PyMethodDef *methods);
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base,
+                             const char *second, size_t size, PyMethodDef *methods);
 size_t transport_parts(Transport *self, struct iovec *parts, size_t max); /* what is queued */
-void transport_keep_names(Transport *self); /* of a socket */
+void transport_keep_names(Transport *self);                               /* of a socket */
 
 /* address.c */
 PyObject *address_tuple(const struct sockaddr *address, socklen_t length);

@@ -35,8 +35,7 @@ static PyObject *T__fatal_error(Transport *self, PyObject *args, PyObject *kwarg
   PyObject *exception, *message = NULL;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|U", names, &exception, &message))
     return NULL;
-  PyObject *text =
-      message ? Py_NewRef(message) : PyUnicode_FromString("Fatal error on transport");
+  PyObject *text = message ? Py_NewRef(message) : PyUnicode_FromString("Fatal error on transport");
   int outcome = text != NULL ? transport_fatal(self, exception, text) : -1;
   Py_XDECREF(text);
   if (outcome < 0)
@@ -82,7 +81,8 @@ static PyObject *T_set_write_buffer_limits(Transport *self, PyObject *args, PyOb
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", names, &high, &low))
     return NULL;
   Py_ssize_t h = HIGH_WATER, l = 0;
-  if (low != Py_None && (l = PyNumber_AsSsize_t(low, PyExc_OverflowError)) == -1 && PyErr_Occurred())
+  if (low != Py_None && (l = PyNumber_AsSsize_t(low, PyExc_OverflowError)) == -1 &&
+      PyErr_Occurred())
     return NULL;
   if (high != Py_None) {
     if ((h = PyNumber_AsSsize_t(high, PyExc_OverflowError)) == -1 && PyErr_Occurred())
@@ -156,7 +156,8 @@ static PyObject *known(Transport *self, const char *name) {
   /* A rarer family's. */
   PyObject *socket = transport_socket(self);
   if (socket != NULL && socket != Py_None)
-    known = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername", NULL);
+    known = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername",
+                                NULL);
   Py_XDECREF(socket);
   if (known == NULL)
     PyErr_Clear();
@@ -226,10 +227,11 @@ static PyObject *T_repr(Transport *self) {
   else if (self->loop->closed)
     text = PyUnicode_FromFormat("<%U open fd=%d>", name, self->fd);
   else
-    text = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name,
-                                self->closing ? " closing" : "", self->fd,
-                                self->started && !self->paused && !self->eof_read && !self->closing ? "polling" : "idle",
-                                self->queue_count ? "polling" : "idle", self->queue_size);
+    text = PyUnicode_FromFormat(
+        "<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name, self->closing ? " closing" : "",
+        self->fd,
+        self->started && !self->paused && !self->eof_read && !self->closing ? "polling" : "idle",
+        self->queue_count ? "polling" : "idle", self->queue_size);
   Py_DECREF(name);
   return text;
 }
@@ -283,7 +285,8 @@ static PyMethodDef common_methods[] = {
     {"resume_reading", (PyCFunction)T_resume_reading, METH_NOARGS, NULL},
     {"get_write_buffer_size", (PyCFunction)T_get_write_buffer_size, METH_NOARGS, NULL},
     {"get_write_buffer_limits", (PyCFunction)T_get_write_buffer_limits, METH_NOARGS, NULL},
-    {"set_write_buffer_limits", KEYWORDS(T_set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"set_write_buffer_limits", KEYWORDS(T_set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS,
+     NULL},
     {"_force_close", (PyCFunction)T__force_close, METH_O, NULL},
     {"_fatal_error", KEYWORDS(T__fatal_error), METH_VARARGS | METH_KEYWORDS, NULL},
     {"_make_empty_waiter", (PyCFunction)T__make_empty_waiter, METH_NOARGS, NULL},
@@ -375,19 +378,14 @@ static PyObject *base_classes(const char *name, const char *second) {
   return bases;
 }
 
-PyTypeObject *transport_type(const char *name, const char *doc, const char *base, const char *second,
-                             size_t size, PyMethodDef *methods) {
+PyTypeObject *transport_type(const char *name, const char *doc, const char *base,
+                             const char *second, size_t size, PyMethodDef *methods) {
   PyType_Slot slots[] = {
-      {Py_tp_doc, (void *)doc},
-      {Py_tp_traverse, T_traverse},
-      {Py_tp_clear, T_clear},
-      {Py_tp_finalize, T_finalize},
-      {Py_tp_dealloc, T_dealloc},
-      {Py_tp_repr, T_repr},
-      {Py_tp_methods, methods},
-      {Py_tp_members, members},
-      {Py_tp_getset, getset},
-      {0, NULL},
+      {Py_tp_doc, (void *)doc},   {Py_tp_traverse, T_traverse},
+      {Py_tp_clear, T_clear},     {Py_tp_finalize, T_finalize},
+      {Py_tp_dealloc, T_dealloc}, {Py_tp_repr, T_repr},
+      {Py_tp_methods, methods},   {Py_tp_members, members},
+      {Py_tp_getset, getset},     {0, NULL},
   };
   PyType_Spec spec = {
       .name = name,

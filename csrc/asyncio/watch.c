@@ -275,10 +275,12 @@ int watches_visit(Loop *loop, visitproc visit, void *arg) {
 
 int fd_of(PyObject *fileobj) {
   int fd = PyObject_AsFileDescriptor(fileobj);
-  if (fd < 0 && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
-                 PyErr_ExceptionMatches(PyExc_AttributeError))) {
+  if (fd < 0 &&
+      (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
+       PyErr_ExceptionMatches(PyExc_AttributeError))) {
     PyErr_Clear();
-    PyErr_Format(PyExc_ValueError, PyLong_Check(fileobj) ? "Invalid file descriptor: %R" : "Invalid file object: %R",
+    PyErr_Format(PyExc_ValueError,
+                 PyLong_Check(fileobj) ? "Invalid file descriptor: %R" : "Invalid file object: %R",
                  fileobj);
   }
   return fd;
