@@ -6,192 +6,10 @@
  * in their order. An operation is in its reader's list from the time it waits
  * until it has ended or is thrown into. The list owns it: nobody else may hold
  * the task that awaits it. */
-#include "../core/core.h"
-
-#include "asyncio.h"
-
-#include <structmember.h>
-#include <sys/socket.h>
-
-typedef enum { OP_RECV, OP_RECV_INTO, OP_SENDALL, OP_METHOD, OP_CONNECT, OP_ACCEPT } OpKind;
-
-struct SockOp {
-  PyObject_HEAD
-  Loop *loop;
-  PyObject *sock;
-  PyObject *method, *args; /* OP_METHOD, OP_CONNECT, OP_ACCEPT: what is tried */
-  PyObject *future;        /* while it waits */
-  PyObject *value, *exception;
-  SockOp *next;
-  const char *name;
-  Py_buffer view;
-  Py_ssize_t size, done; /* wanted; sent so far */
-  int fd;
-  uint8_t kind, direction;
-  bool begun, waiting, ended;
-};
+#include "sockets.h"
 
 static PyTypeObject SockOp_Type;
 static PyObject *ssl_socket;
-
-static void end_with(SockOp *self, PyObject *value) {
-  self->ended = true;
-  if (value != NULL)
-    self->value = value;
-  else
-    self->exception = take_exception();
-}
-
-/* What came of a system call: true when the operation has ended. */
-static bool called(SockOp *self, Py_ssize_t n) {
-  if (n >= 0)
-    return true;
-  if (would_block())
-    return false;
-  PyErr_SetFromErrno(PyExc_OSError);
-  end_with(self, NULL);
-  return true;
-}
-
-static bool try_recv(SockOp *self) {
-  bool small = self->size <= READ_BUFFER;
-  PyObject *data = small ? NULL : PyBytes_FromStringAndSize(NULL, self->size);
-  if (!small && data == NULL) {
-    end_with(self, NULL);
-    return true;
-  }
-  char *buffer = small ? self->loop->read_buffer : PyBytes_AS_STRING(data);
-  Py_ssize_t n;
-  do
-    n = recv(self->fd, buffer, (size_t)self->size, MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  int error = errno;
-  if (n < 0)
-    Py_CLEAR(data);
-  errno = error;
-  if (!called(self, n))
-    return false;
-  if (!self->ended) {
-    if (small)
-      data = PyBytes_FromStringAndSize(buffer, n);
-    else if (n < self->size)
-      _PyBytes_Resize(&data, n);
-    end_with(self, data);
-  }
-  return true;
-}
-
-static bool try_recv_into(SockOp *self) {
-  Py_ssize_t n;
-  do
-    n = recv(self->fd, self->view.buf, (size_t)self->view.len, MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  if (!called(self, n))
-    return false;
-  if (!self->ended)
-    end_with(self, PyLong_FromSsize_t(n));
-  return true;
-}
-
-static bool try_sendall(SockOp *self) {
-  while (self->done < self->view.len) {
-    Py_ssize_t n = send(self->fd, (char *)self->view.buf + self->done,
-                        (size_t)(self->view.len - self->done), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (!called(self, n))
-      return false;
-    if (self->ended)
-      return true;
-    self->done += n;
-  }
-  end_with(self, Py_NewRef(Py_None));
-  return true;
-}
-
-/* A method of the socket, for the rarer ones: the socket module knows how. */
-static PyObject *call_method(SockOp *self) {
-  PyObject *method = PyObject_GetAttr(self->sock, self->method);
-  PyObject *result = method != NULL ? PyObject_CallObject(method, self->args) : NULL;
-  Py_XDECREF(method);
-  return result;
-}
-
-static bool try_method(SockOp *self) {
-  PyObject *result = call_method(self);
-  if (result == NULL && (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
-                         PyErr_ExceptionMatches(PyExc_InterruptedError))) {
-    PyErr_Clear();
-    return false;
-  }
-  if (result != NULL && self->kind == OP_ACCEPT) {
-    PyObject *answer =
-        PyObject_CallMethodOneArg(PyTuple_GET_ITEM(result, 0), str_setblocking, Py_False);
-    if (answer == NULL)
-      Py_CLEAR(result);
-    Py_XDECREF(answer);
-  }
-  end_with(self, result);
-  return true;
-}
-
-static bool try_connect(SockOp *self) {
-  if (!self->begun) {
-    PyObject *result = call_method(self);
-    if (result == NULL && PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
-      PyObject *exception = take_exception();
-      PyObject *number = PyObject_GetAttrString(exception, "errno");
-      long code = number != NULL ? PyLong_AsLong(number) : -1;
-      Py_XDECREF(number);
-      PyErr_Clear();
-      if (code == EINPROGRESS || code == EALREADY) {
-        Py_DECREF(exception);
-        return false;
-      }
-      /* A UNIX server's queue is full: nothing is on its way. */
-      raise_again(exception);
-      Py_DECREF(exception);
-    } else if (result == NULL && PyErr_ExceptionMatches(PyExc_InterruptedError)) {
-      PyErr_Clear();
-      return false;
-    }
-    end_with(self, result);
-    return true;
-  }
-  int error = 0;
-  socklen_t length = sizeof(error);
-  if (getsockopt(self->fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
-    error = errno;
-  if (error == 0) {
-    end_with(self, Py_NewRef(Py_None));
-    return true;
-  }
-  PyObject *text = PyUnicode_FromFormat("Connect call failed %S", PyTuple_GET_ITEM(self->args, 0));
-  PyObject *exception = text ? PyObject_CallFunction(PyExc_OSError, "iO", error, text) : NULL;
-  Py_XDECREF(text);
-  if (exception != NULL) {
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-  }
-  end_with(self, NULL);
-  return true;
-}
-
-/* False: it would block. */
-static bool attempt(SockOp *self) {
-  switch ((OpKind)self->kind) {
-  case OP_RECV:
-    return try_recv(self);
-  case OP_RECV_INTO:
-    return try_recv_into(self);
-  case OP_SENDALL:
-    return try_sendall(self);
-  case OP_CONNECT:
-    return try_connect(self);
-  default:
-    return try_method(self);
-  }
-}
 
 /* Waiting -------------------------------------------------------------------- */
 
@@ -249,7 +67,7 @@ void ops_ready(Reader *reader, int direction) {
   while (reader_of(loop, fd) == reader && (op = reader->first[direction]) != NULL) {
     Py_INCREF(op);
     int done = is_done(op->future); /* cancelled: it must not take what comes */
-    if (done == 0 && !attempt(op)) {
+    if (done == 0 && !op_try(op)) {
       Py_DECREF(op);
       return;
     }
@@ -271,7 +89,7 @@ void ops_fail(Reader *reader, int code) {
       op->waiting = false;
       if (is_done(op->future) == 0) {
         uv_failure(code);
-        end_with(op, NULL);
+        op_end(op, NULL);
         if (resolve(op) < 0)
           PyErr_WriteUnraisable((PyObject *)op);
       }
@@ -421,15 +239,15 @@ static PySendResult SockOp_am_send(SockOp *self, PyObject *Py_UNUSED(value), PyO
   if (!self->ended) {
     if (!self->begun && check_socket(self) < 0) {
       self->begun = true;
-      end_with(self, NULL);
+      op_end(self, NULL);
       return finish(self, result);
     }
-    bool ended = attempt(self);
+    bool ended = op_try(self);
     self->begun = true;
     if (!ended) {
       Py_CLEAR(self->future);
       if (wait(self) < 0) {
-        end_with(self, NULL);
+        op_end(self, NULL);
         return finish(self, result);
       }
       *result = Py_NewRef(self->future);
@@ -558,10 +376,7 @@ static PyTypeObject SockOp_Type = {
     .tp_methods = op_methods,
     .tp_getset = op_getset,
 };
-
-/* The methods of the loop -------------------------------------------------------- */
-
-static SockOp *op_new(Loop *loop, const char *name, OpKind kind, int direction, PyObject *sock) {
+SockOp *op_new(Loop *loop, const char *name, OpKind kind, int direction, PyObject *sock) {
   SockOp *self = PyObject_GC_New(SockOp, &SockOp_Type);
   if (self == NULL)
     return NULL;
@@ -574,125 +389,6 @@ static SockOp *op_new(Loop *loop, const char *name, OpKind kind, int direction, 
   self->fd = -1;
   PyObject_GC_Track(self);
   return self;
-}
-
-/* Positional or by name; the last ones may be missing (NULL). */
-static int parse(const char *name, const char *const *names, int required, PyObject *const *args,
-                 Py_ssize_t nargs, PyObject *kwnames, PyObject **out) {
-  int count = 0;
-  while (names[count] != NULL)
-    out[count++] = NULL;
-  if (nargs > count) {
-    PyErr_Format(PyExc_TypeError, "%s() takes %d arguments, %zd were given", name, count, nargs);
-    return -1;
-  }
-  for (Py_ssize_t i = 0; i < nargs; i++)
-    out[i] = args[i];
-  for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-    PyObject *key = PyTuple_GET_ITEM(kwnames, i);
-    int j = 0;
-    while (j < count && PyUnicode_CompareWithASCIIString(key, names[j]) != 0)
-      j++;
-    if (j == count || out[j] != NULL) {
-      PyErr_Format(PyExc_TypeError, "%s() got an unexpected argument %R", name, key);
-      return -1;
-    }
-    out[j] = args[nargs + i];
-  }
-  for (int j = 0; j < required; j++)
-    if (out[j] == NULL) {
-      PyErr_Format(PyExc_TypeError, "%s() misses the argument '%s'", name, names[j]);
-      return -1;
-    }
-  return 0;
-}
-
-#define PARSE(name, required, ...)                                                                 \
-  static const char *const names[] = {__VA_ARGS__, NULL};                                          \
-  PyObject *given[sizeof(names) / sizeof(names[0])];                                               \
-  if (parse(name, names, required, args, nargs, kwnames, given) < 0)                               \
-  return NULL
-
-#define SOCK_METHOD(name)                                                                          \
-  PyObject *loop_##name(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-
-static PyObject *with_view(SockOp *op, PyObject *data, int flags) {
-  if (op != NULL && PyObject_GetBuffer(data, &op->view, flags) < 0)
-    Py_CLEAR(op);
-  return (PyObject *)op;
-}
-
-/* A method of the socket object with the arguments given; steals `arguments`. */
-static PyObject *with_method(SockOp *op, const char *method, PyObject *arguments) {
-  if (op == NULL || arguments == NULL) {
-    Py_XDECREF(op);
-    Py_XDECREF(arguments);
-    return NULL;
-  }
-  op->args = arguments;
-  if ((op->method = PyUnicode_InternFromString(method)) == NULL)
-    Py_CLEAR(op);
-  return (PyObject *)op;
-}
-
-SOCK_METHOD(sock_recv) {
-  PARSE("sock_recv", 2, "sock", "n");
-  Py_ssize_t size = PyNumber_AsSsize_t(given[1], PyExc_OverflowError);
-  if (size == -1 && PyErr_Occurred())
-    return NULL;
-  if (size < 0) {
-    PyErr_SetString(PyExc_ValueError, "negative buffersize in sock_recv");
-    return NULL;
-  }
-  SockOp *op = op_new(self, "sock_recv", OP_RECV, READ, given[0]);
-  if (op != NULL)
-    op->size = size;
-  return (PyObject *)op;
-}
-
-SOCK_METHOD(sock_recv_into) {
-  PARSE("sock_recv_into", 2, "sock", "buf");
-  return with_view(op_new(self, "sock_recv_into", OP_RECV_INTO, READ, given[0]), given[1],
-                   PyBUF_WRITABLE);
-}
-
-SOCK_METHOD(sock_recvfrom) {
-  PARSE("sock_recvfrom", 2, "sock", "bufsize");
-  return with_method(op_new(self, "sock_recvfrom", OP_METHOD, READ, given[0]), "recvfrom",
-                     PyTuple_Pack(1, given[1]));
-}
-
-SOCK_METHOD(sock_recvfrom_into) {
-  PARSE("sock_recvfrom_into", 2, "sock", "buf", "nbytes");
-  PyObject *zero = given[2] ? Py_NewRef(given[2]) : PyLong_FromLong(0);
-  PyObject *arguments = zero ? PyTuple_Pack(2, given[1], zero) : NULL;
-  Py_XDECREF(zero);
-  return with_method(op_new(self, "sock_recvfrom_into", OP_METHOD, READ, given[0]), "recvfrom_into",
-                     arguments);
-}
-
-SOCK_METHOD(sock_sendall) {
-  PARSE("sock_sendall", 2, "sock", "data");
-  return with_view(op_new(self, "sock_sendall", OP_SENDALL, WRITE, given[0]), given[1],
-                   PyBUF_SIMPLE);
-}
-
-SOCK_METHOD(sock_sendto) {
-  PARSE("sock_sendto", 3, "sock", "data", "address");
-  return with_method(op_new(self, "sock_sendto", OP_METHOD, WRITE, given[0]), "sendto",
-                     PyTuple_Pack(2, given[1], given[2]));
-}
-
-SOCK_METHOD(sock_connect) {
-  PARSE("sock_connect", 2, "sock", "address");
-  return with_method(op_new(self, "sock_connect", OP_CONNECT, WRITE, given[0]), "connect",
-                     PyTuple_Pack(1, given[1]));
-}
-
-SOCK_METHOD(sock_accept) {
-  PARSE("sock_accept", 1, "sock");
-  return with_method(op_new(self, "sock_accept", OP_ACCEPT, READ, given[0]), "accept",
-                     PyTuple_New(0));
 }
 
 int sockets_init(PyObject *module) {

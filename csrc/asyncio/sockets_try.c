@@ -1,0 +1,163 @@
+/* The sock_* operations: the system calls. Each try makes its call once, without
+ * blocking, and either ends its operation or leaves it as it was. */
+#include "sockets.h"
+
+#include <sys/socket.h>
+
+void op_end(SockOp *self, PyObject *value) {
+  self->ended = true;
+  if (value != NULL)
+    self->value = value;
+  else
+    self->exception = take_exception();
+}
+
+/* What came of a system call: true when the operation has ended. */
+static bool called(SockOp *self, Py_ssize_t n) {
+  if (n >= 0)
+    return true;
+  if (would_block())
+    return false;
+  PyErr_SetFromErrno(PyExc_OSError);
+  op_end(self, NULL);
+  return true;
+}
+
+static bool try_recv(SockOp *self) {
+  bool small = self->size <= READ_BUFFER;
+  PyObject *data = small ? NULL : PyBytes_FromStringAndSize(NULL, self->size);
+  if (!small && data == NULL) {
+    op_end(self, NULL);
+    return true;
+  }
+  char *buffer = small ? self->loop->read_buffer : PyBytes_AS_STRING(data);
+  Py_ssize_t n;
+  do
+    n = recv(self->fd, buffer, (size_t)self->size, MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  int error = errno;
+  if (n < 0)
+    Py_CLEAR(data);
+  errno = error;
+  if (!called(self, n))
+    return false;
+  if (!self->ended) {
+    if (small)
+      data = PyBytes_FromStringAndSize(buffer, n);
+    else if (n < self->size)
+      _PyBytes_Resize(&data, n);
+    op_end(self, data);
+  }
+  return true;
+}
+
+static bool try_recv_into(SockOp *self) {
+  Py_ssize_t n;
+  do
+    n = recv(self->fd, self->view.buf, (size_t)self->view.len, MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (!called(self, n))
+    return false;
+  if (!self->ended)
+    op_end(self, PyLong_FromSsize_t(n));
+  return true;
+}
+
+static bool try_sendall(SockOp *self) {
+  while (self->done < self->view.len) {
+    Py_ssize_t n = send(self->fd, (char *)self->view.buf + self->done,
+                        (size_t)(self->view.len - self->done), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (!called(self, n))
+      return false;
+    if (self->ended)
+      return true;
+    self->done += n;
+  }
+  op_end(self, Py_NewRef(Py_None));
+  return true;
+}
+
+/* A method of the socket, for the rarer ones: the socket module knows how. */
+static PyObject *call_method(SockOp *self) {
+  PyObject *method = PyObject_GetAttr(self->sock, self->method);
+  PyObject *result = method != NULL ? PyObject_CallObject(method, self->args) : NULL;
+  Py_XDECREF(method);
+  return result;
+}
+
+static bool try_method(SockOp *self) {
+  PyObject *result = call_method(self);
+  if (result == NULL && (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+                         PyErr_ExceptionMatches(PyExc_InterruptedError))) {
+    PyErr_Clear();
+    return false;
+  }
+  if (result != NULL && self->kind == OP_ACCEPT) {
+    PyObject *answer =
+        PyObject_CallMethodOneArg(PyTuple_GET_ITEM(result, 0), str_setblocking, Py_False);
+    if (answer == NULL)
+      Py_CLEAR(result);
+    Py_XDECREF(answer);
+  }
+  op_end(self, result);
+  return true;
+}
+
+static bool try_connect(SockOp *self) {
+  if (!self->begun) {
+    PyObject *result = call_method(self);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
+      PyObject *exception = take_exception();
+      PyObject *number = PyObject_GetAttrString(exception, "errno");
+      long code = number != NULL ? PyLong_AsLong(number) : -1;
+      Py_XDECREF(number);
+      PyErr_Clear();
+      if (code == EINPROGRESS || code == EALREADY) {
+        Py_DECREF(exception);
+        return false;
+      }
+      /* A UNIX server's queue is full: nothing is on its way. */
+      raise_again(exception);
+      Py_DECREF(exception);
+    } else if (result == NULL && PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+      PyErr_Clear();
+      return false;
+    }
+    op_end(self, result);
+    return true;
+  }
+  int error = 0;
+  socklen_t length = sizeof(error);
+  if (getsockopt(self->fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+    error = errno;
+  if (error == 0) {
+    op_end(self, Py_NewRef(Py_None));
+    return true;
+  }
+  PyObject *text = PyUnicode_FromFormat("Connect call failed %S", PyTuple_GET_ITEM(self->args, 0));
+  PyObject *exception = text ? PyObject_CallFunction(PyExc_OSError, "iO", error, text) : NULL;
+  Py_XDECREF(text);
+  if (exception != NULL) {
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+  }
+  op_end(self, NULL);
+  return true;
+}
+
+bool op_try(SockOp *self) {
+  switch ((OpKind)self->kind) {
+  case OP_RECV:
+    return try_recv(self);
+  case OP_RECV_INTO:
+    return try_recv_into(self);
+  case OP_SENDALL:
+    return try_sendall(self);
+  case OP_CONNECT:
+    return try_connect(self);
+  default:
+    return try_method(self);
+  }
+}
