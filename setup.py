@@ -140,7 +140,9 @@ class BuildExt(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Builds vendor/libdeflate into the module: nothing but C files, and not to be held to our warnings."""
         sources = sorted(str(path) for pattern in ("lib/*.c", "lib/*/*.c") for path in LIBDEFLATE.glob(pattern))
-        flags = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-w"]
+        # It declares its functions visible, and another library's libdeflate would then take the place of this one;
+        # the macro takes that declaration away.
+        flags = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-Dvisibility(x)=", "-w"]
         if sanitizers := os.environ.get("UVWORKS_SANITIZE"):
             flags += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g"]
         ext.extra_objects += self.compiler.compile(

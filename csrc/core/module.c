@@ -55,7 +55,7 @@ static PyMethodDef methods[] = {
     {"zlib_write", (PyCFunction)(void (*)(void))core_zlib_write, METH_FASTCALL,
      "zlib_write(stream, action, data, flush, limit, enough, level, strategy) -> Job"},
     {"zlib_file", (PyCFunction)(void (*)(void))core_zlib_file, METH_FASTCALL,
-     "zlib_file(format, src, dst, options, limit) -> Job"},
+     "zlib_file(format, src, dst, options, flush, limit) -> Job"},
     {"zlib_setup", core_zlib_setup, METH_O, "Give the function that makes zlib errors."},
     {"crc32", (PyCFunction)(void (*)(void))core_crc32, METH_FASTCALL, "crc32(data, value) -> int"},
     {"start", core_start, METH_O, "start(size): start the pool if it is not running."},

@@ -291,12 +291,13 @@ static PyObject *shape_file(Job *self, uvw_job *job) {
   return NULL;
 }
 
-/* zlib_file(format, src, dst, options, limit) */
+/* zlib_file(format, src, dst, options, flush, limit) */
 PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
   uvw_zlib_config config = {0};
   uint64_t limit;
-  if (nargs != 5) {
-    PyErr_SetString(PyExc_TypeError, "zlib_file() takes five arguments");
+  int flush;
+  if (nargs != 6) {
+    PyErr_SetString(PyExc_TypeError, "zlib_file() takes six arguments");
     return NULL;
   }
   Job *job = job_new(NULL, NULL);
@@ -305,12 +306,13 @@ PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
   PyObject *keep = NULL, *keep2 = NULL, *result = NULL;
   const char *path = path_bytes(args[1], &job->path, &keep);
   const char *path2 = path != NULL ? path_bytes(args[2], &job->path2, &keep2) : NULL;
-  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 && as_limit(args[4], &limit) == 0) {
+  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 &&
+      as_int(args[4], &flush) == 0 && as_limit(args[5], &limit) == 0) {
     job->option = Py_NewRef(args[3]);
     job->shape = shape_file;
     Port *port = find_port();
     uvw_zlib_file *f =
-        port != NULL ? uvw_zlib_file_new(&config, path, path2, limit, port->owner) : NULL;
+        port != NULL ? uvw_zlib_file_new(&config, path, path2, flush, limit, port->owner) : NULL;
     if (f != NULL)
       result = submit(job, port, &f->job);
     else if (port != NULL)

@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Each class leaves room for a power-of-two file and one byte more, so that
  * one read() both fills and sees the end; the last one for what a megabyte
@@ -54,6 +55,18 @@ void *uvw_buffer_get(size_t *size) {
   }
   uv_mutex_unlock(&pool.mutex);
   return found != NULL ? (void *)found : malloc(*size);
+}
+
+void *uvw_buffer_grow(void *buffer, size_t had, size_t used, size_t *size) {
+  if (buffer != NULL && class_of(had) < 0)
+    return realloc(buffer, *size); /* the pages move, their contents need not */
+  void *larger = uvw_buffer_get(size);
+  if (larger == NULL)
+    return NULL;
+  if (used > 0)
+    memcpy(larger, buffer, used);
+  uvw_buffer_put(buffer, had);
+  return larger;
 }
 
 void uvw_buffer_put(void *buffer, size_t size) {

@@ -73,7 +73,7 @@ struct uvw_job {
   uint8_t state;
   uint8_t ask;
   bool resumed; /* has run a step already: bounds do not apply again */
-  bool first;   /* all but done: goes before those that wait */
+  bool first;   /* goes before those that wait in its lane */
   bool awaited; /* the exit waits for it, as it uses a library that is taken down */
   atomic_bool stop;
 };
@@ -120,6 +120,8 @@ uvw_job *uvw_graveyard_take(void);
 /* Result buffers: a bounded freelist of size classes. *size is what the
  * caller needs and becomes what it got. */
 void *uvw_buffer_get(size_t *size);
+/* A larger one with what is used of this one, or NULL, and this one is as before. */
+void *uvw_buffer_grow(void *buffer, size_t had, size_t used, size_t *size);
 void uvw_buffer_put(void *buffer, size_t size);
 
 /* fs ---------------------------------------------------------------------- */

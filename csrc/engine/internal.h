@@ -123,6 +123,9 @@ void uvw__buffers_init(void);
 void uvw__buffers_lock(void);
 void uvw__buffers_unlock(void);
 
+/* zlib.c */
+void uvw__zlib_forked(void);
+
 /* fs: steps of the ops that are more than one system call */
 int uvw__fs_read(uvw_fs *fs);
 int uvw__fs_write(uvw_fs *fs);

@@ -37,6 +37,7 @@ static void after_fork_in_child(void) {
   E.gate = false;
   uvw__carrier_abandon();
   uvw__lanes_reset();
+  uvw__zlib_forked();
 }
 
 static int init_error;

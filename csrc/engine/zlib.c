@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In bytes: what the submitter's thread copies itself, one step of a copy, and what the codecs of all unfinished jobs may hold before new jobs
- * have to wait for the end of those that have begun. */
+/* In bytes: what the submitter's thread copies itself, one step of a copy, and
+ * what the codecs of all unfinished jobs may hold before new jobs have to wait
+ * for the end of those that have begun. */
 #define OWN_BUFFER ((size_t)128 << 10)
 #define COPY_STEP ((size_t)4 << 20)
 #define HOLDING_MOST ((size_t)64 << 20)
@@ -88,6 +89,12 @@ static int fail_as_codec(uvw_zlib *z) {
   return end(z, UVW_EFAILED);
 }
 
+static void drop_buffer(uvw_zlib *z) {
+  uvw_buffer_put(z->buffer, z->capacity);
+  z->buffer = NULL;
+  z->capacity = 0;
+}
+
 static void drop_codec(uvw_zlib *z) {
   if (z->stream == NULL)
     uvw__codec_close(z->codec);
@@ -104,14 +111,21 @@ void uvw__zlib_release(size_t size) {
   atomic_fetch_sub_explicit(&holding, size, memory_order_relaxed);
 }
 
-/* Who gives way lets another job begin, so it does not while there are many. */
+/* In a forked child: the jobs are the parent's. */
+void uvw__zlib_forked(void) { atomic_store_explicit(&holding, 0, memory_order_relaxed); }
+
+/* Who gives way lets another job begin. While there are many it gives way to
+ * other lanes alone, and goes before those of its own that have not begun. */
 int uvw__zlib_interlude(uvw_job *job) {
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
     return UVW_DONE;
   }
   bool many = atomic_load_explicit(&holding, memory_order_relaxed) > HOLDING_MOST;
-  return !many && uvw_should_yield(job) ? UVW_AGAIN : UVW__GO_ON;
+  if (!uvw_should_yield(job))
+    return UVW__GO_ON;
+  job->first = many;
+  return UVW_AGAIN;
 }
 
 static bool grow(uvw_zlib *z) {
@@ -124,12 +138,9 @@ static bool grow(uvw_zlib *z) {
     capacity = (size_t)z->limit + 1;
   if (capacity <= z->capacity) /* guessed none, or overflowed */
     capacity = z->capacity + 4096;
-  uint8_t *buffer = uvw_buffer_get(&capacity);
+  uint8_t *buffer = uvw_buffer_grow(z->buffer, z->capacity, z->length, &capacity);
   if (buffer == NULL)
     return false;
-  if (z->length > 0)
-    memcpy(buffer, z->buffer, z->length);
-  uvw_buffer_put(z->buffer, z->capacity);
   z->buffer = buffer;
   z->capacity = capacity;
   return true;
@@ -291,11 +302,14 @@ static int step(uvw_zlib *z) {
   }
 }
 
+/* What is large is freed here, or the submitter's thread would have to. */
 static int run(uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
   int result = step(z);
   if (result == UVW_DONE)
     drop_codec(z);
+  if (result == UVW_DONE && (job->error != 0 || z->target != NULL))
+    drop_buffer(z);
   return result;
 }
 
@@ -305,7 +319,7 @@ static void destroy(uvw_job *job) {
   if (z->stream != NULL)
     atomic_store_explicit(&z->stream->busy, false, memory_order_release);
   uvw_zlib_stream_unref(z->stream);
-  uvw_buffer_put(z->buffer, z->capacity);
+  drop_buffer(z);
   free(z);
 }
 

@@ -81,7 +81,7 @@ size_t uvw__codec_weight(const uvw_zlib_config *config) {
   case UVW_ZLIB_BROTLI_ENCODE:
     return (size_t)16 << 20;
   case UVW_ZLIB_ZSTD_COMPRESS:
-    return (size_t)4 << 20;
+    return uvw__zstd_weight(config);
   case UVW_ZLIB_BROTLI_DECODE:
   case UVW_ZLIB_ZSTD_DECOMPRESS:
     return (size_t)8 << 20;

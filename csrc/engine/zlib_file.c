@@ -89,7 +89,7 @@ static int begin(uvw_zlib_file *f) {
   if (error != 0)
     return fail(f, true, error);
   f->config.total = UINT64_MAX;
-  f->config.whole = true;
+  f->config.whole = f->flush == uvw__codec_ops_of(f->config.format)->finish;
   f->codec = uvw__codec_open(&f->config, &failure);
   if (f->codec == NULL)
     return fail_as_codec(f, &failure);
@@ -153,7 +153,7 @@ static int go_on(uvw_zlib_file *f) {
     return fail(f, false, error);
   size_t given = f->filled - f->used;
   uvw__io io = {f->in + f->used, given, f->out, f->out_size};
-  if (codec->ops->step(codec, &io, f->at_end ? codec->ops->finish : 0) != UVW_ZLIB_FINE)
+  if (codec->ops->step(codec, &io, f->at_end ? f->flush : 0) != UVW_ZLIB_FINE)
     return fail_as_codec(f, &codec->failure);
   f->used += given - io.in_left;
   size_t length = f->out_size - io.out_left;
@@ -166,7 +166,7 @@ static int go_on(uvw_zlib_file *f) {
   if (codec->ended && (codec->ops->encodes || idle || (f->at_end && f->used == f->filled)))
     return finish(f);
   if (idle && f->at_end)
-    return fail_as_codec(f, &truncated);
+    return f->flush != codec->ops->finish ? finish(f) : fail_as_codec(f, &truncated);
   return uvw__zlib_interlude(&f->job);
 }
 
@@ -215,7 +215,7 @@ static void destroy(uvw_job *job) {
 static const uvw_kind file_kind = {"zlib file", run, destroy, NULL, NULL};
 
 uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path,
-                                 const char *path2, uint64_t limit, uvw_owner *owner) {
+                                 const char *path2, int flush, uint64_t limit, uvw_owner *owner) {
   size_t length = strlen(path) + 1, length2 = strlen(path2) + 1;
   uvw_zlib_file *f = calloc(1, sizeof(*f) + length + length2);
   if (f == NULL)
@@ -224,6 +224,7 @@ uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path
   f->config = *config;
   f->path = memcpy((char *)(f + 1), path, length);
   f->path2 = memcpy(f->path + length, path2, length2);
+  f->flush = flush;
   f->limit = limit;
   f->fd = f->fd2 = -1;
   return f;

@@ -118,11 +118,12 @@ typedef struct uvw_zlib_file {
   uint8_t *in, *out;
   size_t in_size, filled, used, out_size;
   uint64_t limit, total;
+  int flush; /* as that of uvw_zlib_args, at the end of the source */
   uvw_zlib_failure failure;
 } uvw_zlib_file;
 
 uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path,
-                                 const char *path2, uint64_t limit, uvw_owner *owner);
+                                 const char *path2, int flush, uint64_t limit, uvw_owner *owner);
 
 uint32_t uvw_zlib_crc32(uint32_t value, const void *data, size_t size);
 
@@ -171,11 +172,13 @@ size_t uvw__codec_weight(const uvw_zlib_config *config);
 /* A guess at what the output will be. */
 size_t uvw__codec_guess(int format, const uint8_t *data, size_t size);
 size_t uvw__zstd_guess(bool encodes, const uint8_t *data, size_t size); /* 0: none */
+size_t uvw__zstd_weight(const uvw_zlib_config *config);
 
 /* zlib_fast.c: whole pieces by libdeflate. False: not for it, or not to its
  * liking; then the codec says what is what. */
 bool uvw__fast_takes(const uvw_zlib_config *config);
-size_t uvw__fast_piece(int level);
+size_t uvw__fast_piece(int level); /* the most in one call */
+size_t uvw__fast_share(int level, const uint8_t *data, size_t size); /* how much of this */
 struct libdeflate_compressor *uvw__fast_compressor(int level); /* this thread's, or NULL */
 bool uvw__fast_encode(uvw_zlib *z);
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most);

@@ -1,5 +1,5 @@
 /* The codecs of Zstandard (RFC 8878). Frames may follow each other; what does
- * not look like another frame is ignored, like what follows the data in the
+ * not begin like another frame is ignored, like what follows the data in the
  * other formats.
  *
  * A state costs more to make than a small input to compress, so each thread
@@ -7,6 +7,7 @@
 #include "zlib_jobs.h"
 
 #include <pthread.h>
+#include <string.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -71,6 +72,32 @@ static size_t piece_of(int level) {
   return level < 10 ? (size_t)1 << 20 : level < 16 ? (size_t)256 << 10 : (size_t)64 << 10;
 }
 
+/* About what the tables of a level take, and the window; less for little input. */
+size_t uvw__zstd_weight(const uvw_zlib_config *config) {
+  int level = ZSTD_CLEVEL_DEFAULT;
+  uint64_t given = 0;
+  for (size_t i = 0; i < config->param_count; i++) {
+    uint32_t key = config->params[2 * i], value = config->params[2 * i + 1];
+    if (key == ZSTD_c_compressionLevel)
+      level = (int)value;
+    else if (key == ZSTD_c_windowLog || key == ZSTD_c_hashLog || key == ZSTD_c_chainLog)
+      given += (key == ZSTD_c_windowLog ? 1u : 4u) * ((uint64_t)1 << (value & 31));
+  }
+  uint64_t mebibytes = level < 5 ? 4 : level < 10 ? 16 : level < 16 ? 48 : level < 20 ? 96 : 640;
+  uint64_t most = given > mebibytes << 20 ? given : mebibytes << 20;
+  if (config->total > most / 8)
+    return (size_t)most;
+  uint64_t little = ((uint64_t)4 << 20) + 8 * config->total;
+  return (size_t)(little < most ? little : most);
+}
+
+/* How many bytes will come has to be told again for every frame. */
+static size_t pledge(uvw__codec *codec) {
+  uint64_t total = codec->config->total;
+  return total != UINT64_MAX ? ZSTD_CCtx_setPledgedSrcSize(((zstd_codec *)codec)->encoder, total)
+                             : 0;
+}
+
 static int encoder_open(uvw__codec *codec) {
   zstd_codec *c = (zstd_codec *)codec;
   const uvw_zlib_config *config = codec->config;
@@ -86,8 +113,8 @@ static int encoder_open(uvw__codec *codec) {
       level = value;
   }
   codec->piece = piece_of(level);
-  if (!ZSTD_isError(r) && config->total != UINT64_MAX)
-    r = ZSTD_CCtx_setPledgedSrcSize(c->encoder, config->total);
+  if (!ZSTD_isError(r))
+    r = pledge(codec);
   if (!ZSTD_isError(r) && config->dictionary != NULL)
     r = ZSTD_CCtx_loadDictionary(c->encoder, config->dictionary, config->dictionary_size);
   return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
@@ -124,6 +151,8 @@ static void encoder_close(uvw__codec *codec) {
 static int encoder_reset(uvw__codec *codec) {
   zstd_codec *c = (zstd_codec *)codec;
   size_t r = ZSTD_CCtx_reset(c->encoder, ZSTD_reset_session_only);
+  if (!ZSTD_isError(r))
+    r = pledge(codec);
   return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
 }
 
@@ -156,14 +185,21 @@ static int decoder_open(uvw__codec *codec) {
   return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
 }
 
-/* The magic number of a frame, or of one to be skipped, begins so. */
-static bool begins_frame(uint8_t byte) { return byte == 0x28 || (byte & 0xf0) == 0x50; }
+/* Whether this is the magic number of a frame or of one to be skipped, or as
+ * much of it as there is. */
+static bool begins_frame(const uint8_t *data, size_t size) {
+  static const uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd}, skipped[] = {0x50, 0x2a, 0x4d, 0x18};
+  uint8_t first = data[0] & 0xf0;
+  size_t n = size < sizeof(frame) ? size : sizeof(frame);
+  return memcmp(data, frame, n) == 0 ||
+         (first == skipped[0] && memcmp(data + 1, skipped + 1, n - 1) == 0);
+}
 
 static int decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
   zstd_codec *c = (zstd_codec *)codec;
   (void)flush;
   for (;;) {
-    if (codec->ended && (io->in_left == 0 || !begins_frame(io->in[0])))
+    if (codec->ended && (io->in_left == 0 || !begins_frame(io->in, io->in_left)))
       return UVW_ZLIB_FINE;
     codec->ended = false;
     ZSTD_inBuffer in = {io->in, io->in_left, 0};

@@ -107,6 +107,7 @@ def zlib_file(
     src: Any,
     dst: Any,
     options: tuple[int, int, int, int, bytes | None, bytes | None],
+    flush: int,
     limit: int | None,
     /,
 ) -> Job: ...

@@ -15,6 +15,7 @@ import pytest
 from tests.support import async_error_of, until
 from tests.zlib.test_whole import noise, text
 from uvworks import pool, zlib
+from uvworks.zlib import constants
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 1 << 20, (1 << 20) + 1, 4_500_000])
@@ -67,6 +68,18 @@ async def test_bad_data_leaves_the_target(tmp_path: Path, packed: bytes) -> None
         await zlib.gunzip_file(source, target)
     assert target.read_bytes() == b"before"
     assert sorted(os.listdir(tmp_path)) == ["a", "a.gz"]
+
+
+async def test_as_much_as_there_is(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.gz", tmp_path / "a"
+    data = noise(300_000)
+    source.write_bytes(std_gzip.compress(data)[:-1000])
+    size = await zlib.gunzip_file(source, target, finish_flush=constants.Z_SYNC_FLUSH)
+    assert size == target.stat().st_size > 200_000 and data.startswith(target.read_bytes())
+    target.write_bytes(data)
+    await zlib.gzip_file(target, source, finish_flush=constants.Z_SYNC_FLUSH)  # without an end
+    engine = std.decompressobj(31)
+    assert engine.decompress(source.read_bytes()) == data and not engine.eof
 
 
 async def test_the_limit(tmp_path: Path) -> None:

@@ -81,6 +81,21 @@ async def test_iteration_over_a_source(name: str) -> None:
     assert max(map(len, output)) <= 64 << 10
 
 
+async def test_only_one_operation_is_limited_unless_told_otherwise() -> None:
+    size = zlib.MAX_OUTPUT_LENGTH + (1 << 20)
+    packed = await zlib.gzip(bytes(size))
+    total = 0
+    async for piece in zlib.create_gunzip([packed], chunk_size=8 << 20):
+        total += len(piece)
+    assert total == size
+    stream = zlib.create_gunzip()
+    half = len(packed) // 2
+    assert len(await stream.write(packed[:half])) + len(await stream.write(packed[half:])) == size
+    assert len(await zlib.create_gunzip(max_output_length=None).write(packed)) == size
+    with pytest.raises(zlib.OutputTooLarge):
+        await zlib.create_gunzip().write(packed)
+
+
 async def test_a_bomb_is_given_out_piece_by_piece() -> None:
     packed = await zlib.gzip(bytes(200 << 20))
     total = 0
@@ -206,6 +221,31 @@ async def test_wrong_types_leave_the_stream_as_it_was() -> None:
             pass
 
 
+@pytest.mark.parametrize("source", [b"abc", bytearray(b"abc"), memoryview(b"abc"), "abc", 5])
+def test_a_wrong_source(source: Any) -> None:
+    with pytest.raises(TypeError, match="source"):
+        zlib.create_gzip(source)
+
+
+async def test_operations_between_two_pieces() -> None:
+    data = [noise(100_000, number) for number in range(5)]
+    stream = zlib.create_gzip(data, chunk_size=5000)
+    packed = []
+    async for piece in stream:
+        packed.append(piece)
+        if len(packed) < 10:
+            packed.append(await stream.flush(c.Z_SYNC_FLUSH) + await stream.params(1, 0))
+    assert std.decompress(b"".join(packed), 31) == b"".join(data)
+    for message in ("closed", "finished"):
+        other = zlib.create_gzip(data, chunk_size=200)
+        with pytest.raises(ValueError, match=message):
+            async for _ in other:
+                if message == "closed":
+                    other.close()
+                else:
+                    await other.finish()
+
+
 async def test_operations_take_their_turns() -> None:
     stream = zlib.create_gzip()
     pieces = [noise(20_000, number) for number in range(30)]
@@ -260,6 +300,10 @@ async def test_zstd_knows_the_size_it_was_told(size: int) -> None:
     packed = await stream.write(text(size)) + await stream.finish()
     assert await zlib.zstd_decompress(packed) == text(size)
     stream = zlib.create_zstd_compress(pledged_src_size=size + 1)
+    for _ in range(2):
+        await stream.write(text(size + 1))
+        await stream.finish()
+        await stream.reset()
     with pytest.raises(zlib.Error):
         await stream.write(text(size))
         await stream.finish()

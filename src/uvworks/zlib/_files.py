@@ -21,7 +21,7 @@ async def gzip_file(src: StrPath, dst: StrPath, **options: Unpack[DeflateOptions
     shutil.SpecialFileError for what is no regular file.
     """
     given = settings(Format.GZIP, options)
-    return int(await core.zlib_file(Format.GZIP, src, dst, given.config, given.limit))
+    return int(await core.zlib_file(Format.GZIP, src, dst, given.config, given.finish_flush, given.limit))
 
 
 async def gunzip_file(src: StrPath, dst: StrPath, **options: Unpack[InflateOptions]) -> int:
@@ -31,4 +31,4 @@ async def gunzip_file(src: StrPath, dst: StrPath, **options: Unpack[InflateOptio
     `max_output_length`, as that of gunzip().
     """
     given = settings(Format.GUNZIP, options)
-    return int(await core.zlib_file(Format.GUNZIP, src, dst, given.config, given.limit))
+    return int(await core.zlib_file(Format.GUNZIP, src, dst, given.config, given.finish_flush, given.limit))

@@ -154,14 +154,17 @@ class Settings:
 
 _cached: dict[tuple[Any, ...], Settings] = {}
 
+# What is equal to itself later on.
+_CONSTANT = frozenset((int, bool, bytes, type(None)))
+
 
 def settings(format: Format, options: Mapping[str, Any]) -> Settings:
     """The checked options. Most calls give the same ones as others before them."""
+    for value in options.values():
+        if type(value) not in _CONSTANT:
+            return Settings(format, options)
     key = (format, *[(name, value, type(value)) for name, value in options.items()])
-    try:
-        found = _cached.get(key)
-    except TypeError:  # a value that cannot be hashed
-        return Settings(format, options)
+    found = _cached.get(key)
     if found is None:
         found = Settings(format, options)
         if len(_cached) >= 64:
@@ -192,7 +195,7 @@ def ranged(name: str, value: Any, least: int, most: int | None) -> int:
 
 
 def _window_bits(format: Format, value: Any) -> int:
-    if not format.encodes and value == 0 and not isinstance(value, float):
+    if type(value) is int and value == 0 and not format.encodes and format is not Format.INFLATE_RAW:
         return 0  # as the data itself says
     bits = ranged("window_bits", value, 8, 15)
     # zlib refuses a window of 256 bytes, except in the zlib format, where it makes it 512.
@@ -203,9 +206,12 @@ def _dictionary(value: Any) -> bytes | None:
     if value is None:
         return None
     try:
-        return value if type(value) is bytes else bytes(memoryview(value))
+        dictionary = value if type(value) is bytes else bytes(memoryview(value))
     except TypeError:
         raise TypeError(f"dictionary: expected a bytes-like object, got {value!r}") from None
+    if len(dictionary) >= 1 << 32:
+        raise ValueError("dictionary: expected less than 4 GiB")
+    return dictionary
 
 
 def _params(format: Format, value: Any) -> bytes | None:
@@ -213,9 +219,10 @@ def _params(format: Format, value: Any) -> bytes | None:
         return None
     if not isinstance(value, Mapping):
         raise TypeError(f"params: expected a mapping, got {value!r}")
+    least, most = (0, (1 << 32) - 1) if format < Format.ZSTD_COMPRESS else (-(1 << 31), (1 << 31) - 1)
     pairs = array("I")
     for key, number in value.items():
         if index(key) not in _PARAMS[format]:
             raise ValueError(f"params: {format.name.lower()} has no parameter {key!r}")
-        pairs.extend((index(key), ranged(f"params[{key!r}]", number, -(1 << 31), (1 << 32) - 1) & 0xFFFFFFFF))
+        pairs.extend((index(key), ranged(f"params[{key!r}]", number, least, most) & 0xFFFFFFFF))
     return pairs.tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .._engine import core
@@ -41,12 +41,21 @@ class Stream:
     Operations of several tasks take their turns. One that is cancelled or
     fails leaves the codec in the middle of its work, and so closes the stream.
     A stream belongs to the event loop of its first operation.
+
+    Without `max_output_length` there is no limit on the output of all
+    operations, but one of a decompressor gives MAX_OUTPUT_LENGTH bytes at most.
     """
 
     def __init__(self, format: Format, source: Source | None, options: Any) -> None:
         given = Settings(format, options)
+        if source is not None and not (hasattr(source, "__aiter__") or hasattr(source, "__iter__")):
+            raise TypeError(f"source: expected an iterable of bytes-like objects, got {source!r}")
+        if isinstance(source, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"source: expected an iterable of bytes-like objects, got one {type(source).__name__}")
         self._format = format
         self._given = given
+        self._limit = given.limit if "max_output_length" in options else None
+        self._limit_each = None if format.encodes or "max_output_length" in options else MAX_OUTPUT_LENGTH
         self._source = source
         self._codec: object = core.zlib_stream(format, given.config, given.pledged)
         self._lock = asyncio.Lock()
@@ -131,20 +140,21 @@ class Stream:
         self.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The output of the whole source, in pieces of chunk_size or little more."""
+        """The output of the whole source, in pieces of chunk_size at most.
+
+        Between two pieces other operations have their turn, such as flush().
+        """
         if self._source is None:
             raise TypeError("the stream has no source to iterate over")
         source, self._source = self._source, None
-        async with self._turn():
-            async for chunk in _pieces(source):
-                self._check_open()
-                async for piece in self._steps(chunk, self._given.flush):
-                    yield piece
-            self._check_open()
-            self._finished = True
-            if self._format.encodes or not self._ended:
-                async for piece in self._steps(b"", self._given.finish_flush):
-                    yield piece
+        async for chunk in _pieces(source):
+            async for piece in self._steps(chunk, self._given.flush, self._check_open):
+                yield piece
+        self._check_open()
+        self._finished = True
+        if self._format.encodes or not self._ended:
+            async for piece in self._steps(b"", self._given.finish_flush, self._check_closed):
+                yield piece
 
     def _turn(self) -> asyncio.Lock:
         """To be held during an operation. The first one binds the stream to its loop."""
@@ -174,23 +184,24 @@ class Stream:
 
     async def _step(self, chunk: Buffer, flush: int, most: int | None = None) -> tuple[bytes, int, bool]:
         """Gives input to the codec until it has taken all, or has put out as much as `most`."""
-        room = None if self._given.limit is None else self._given.limit - self._put_out
-        if room is None and most is None and not self._format.encodes:
-            room = MAX_OUTPUT_LENGTH
+        room = self._limit_each if most is None else None
+        if self._limit is not None:
+            room = self._limit - self._put_out
         step = await self._job(core.zlib_write(self._codec, _WRITE, chunk, flush, room, most, 0, 0))
         self._put_out += len(step[0])
         self._bytes_written += step[1]
         self._ended = step[2]
         return step
 
-    async def _steps(self, chunk: Buffer, flush: int) -> AsyncIterator[bytes]:
+    async def _steps(self, chunk: Buffer, flush: int, check: Callable[[], None]) -> AsyncIterator[bytes]:
         """The same in pieces of chunk_size."""
         most = self._given.chunk_size
         while True:
-            output, used, ended = await self._step(chunk, flush, most)
+            async with self._turn():
+                check()
+                output, used, ended = await self._step(chunk, flush, most)
             if output:
                 yield output
-                self._check_closed()  # by whoever got the piece
             if len(output) < most or (ended and self._format.encodes):
                 return
             chunk = memoryview(chunk).cast("B")[used:]
