@@ -81,11 +81,25 @@ async def test_rfc_5869(args: tuple[Any, ...], expected: str) -> None:
     assert (await crypto.hkdf(*args)).hex() == expected
 
 
-@given(st.binary(max_size=80), st.binary(max_size=80), st.integers(1, 50), st.integers(1, 200))
+@given(st.binary(max_size=150), st.binary(max_size=150), st.integers(1, 50), st.integers(1, 200))
 def test_pbkdf2_and_hashlib(run: Run, password: bytes, salt: bytes, iterations: int, keylen: int) -> None:
-    for digest in ("sha1", "sha256", "sha512", "sha3_256", "blake2b"):
+    for digest in ("sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "blake2b"):
         found = run(crypto.pbkdf2(password, salt, iterations, keylen, digest))
         assert found == hashlib.pbkdf2_hmac(digest, password, salt, iterations, keylen)
+
+
+@pytest.mark.parametrize("iterations", [1023, 1024, 1025, 2049])
+async def test_pbkdf2_between_its_looks(iterations: int) -> None:
+    found = await crypto.pbkdf2("password", "salt", iterations, 100, "sha384")
+    assert found == hashlib.pbkdf2_hmac("sha384", b"password", b"salt", iterations, 100)
+
+
+async def test_large_passwords_and_salts() -> None:
+    large = bytes(range(256)) * 4000  # several pieces
+    assert await crypto.pbkdf2(large, large, 2, 50, "sha1") == hashlib.pbkdf2_hmac("sha1", large, large, 2, 50)
+    assert await crypto.scrypt(large, large, 50, n=2, r=1) == hashlib.scrypt(large, salt=large, n=2, r=1, p=1, dklen=50)
+    found = await crypto.scrypt(large, "salt", 50, n=2, r=9000, p=2)  # each mix has several looks
+    assert found == hashlib.scrypt(large, salt=b"salt", n=2, r=9000, p=2, dklen=50, maxmem=32 << 20)
 
 
 @given(

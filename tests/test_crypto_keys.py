@@ -262,6 +262,16 @@ async def test_the_openssl_command(tmp_path: Path) -> None:
     assert b"Verified OK" in openssl("dgst", "-sha256", "-verify", "pub", "-signature", "sig2", "data")
     theirs = openssl("genpkey", "-algorithm", "ed25519", "-outform", "DER")
     assert (await crypto.create_private_key(theirs)).type == "ed25519"
+    with_parameters = openssl("ecparam", "-name", "P-256", "-genkey", "-out", "ec") or (tmp_path / "ec").read_bytes()
+    assert with_parameters.startswith(b"-----BEGIN EC PARAMETERS")
+    own = await crypto.create_private_key(with_parameters)
+    certificate = openssl("req", "-x509", "-new", "-key", "ec", "-subj", "/CN=test")
+    assert await crypto.create_public_key(certificate) == own.public_key
+    assert await crypto.create_public_key(with_parameters + certificate) == own.public_key
+    with pytest.raises(ValueError, match="key"):
+        await crypto.create_private_key(certificate)
+    with pytest.raises(ValueError, match="key"):
+        await crypto.create_public_key(certificate[:200])
 
 
 NODE = """

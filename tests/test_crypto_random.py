@@ -101,9 +101,14 @@ async def test_random_int_of_any_size() -> None:
         (lambda: crypto.generate_prime(32, add=0), ValueError, "add"),
         (lambda: crypto.generate_prime(32, add=1 << 32), ValueError, "add"),
         (lambda: crypto.generate_prime(32, add=12, rem=12), ValueError, "rem"),
+        (lambda: crypto.generate_prime(64, add=9, rem=3), ValueError, "rem"),
+        (lambda: crypto.generate_prime(64, add=4, rem=2), ValueError, "rem"),
+        (lambda: crypto.generate_prime(64, add=12, safe=True), ValueError, "rem=3"),  # 3 is OpenSSL's
+        (lambda: crypto.generate_prime(64, add=7, rem=1, safe=True), ValueError, "rem"),
+        (lambda: crypto.generate_prime(64, add=4, rem=1, safe=True), ValueError, "rem"),
         (lambda: crypto.check_prime(-7), ValueError, "candidate"),
         (lambda: crypto.check_prime(1 << 16384), ValueError, "candidate"),
-        (lambda: crypto.check_prime("7"), TypeError, None),  # type: ignore[arg-type]
+        (lambda: crypto.check_prime("7"), TypeError, "candidate"),  # type: ignore[arg-type]
         (lambda: crypto.check_prime(7, checks=-1), ValueError, "checks"),
     ],
 )
@@ -120,6 +125,7 @@ async def test_check_prime() -> None:
     for number in PRIMES:
         assert await crypto.check_prime(number) is True, number
         assert await crypto.check_prime(number.to_bytes(80, "big"), checks=70) is True
+        assert await crypto.check_prime(bytearray(number.to_bytes(80, "big"))) is True
     for number in COMPOSITES:
         assert await crypto.check_prime(number) is False, number
 
@@ -135,6 +141,8 @@ async def test_generate_prime_with_conditions() -> None:
     assert await crypto.check_prime(safe) and await crypto.check_prime(safe >> 1)
     assert await crypto.generate_prime(64, add=60, rem=17) % 60 == 17
     assert await crypto.generate_prime(64, add=60) % 60 == 1
+    assert await crypto.generate_prime(64, add=12, rem=11, safe=True) % 12 == 11
+    assert (await crypto.generate_prime(64, add=1, rem=0)).bit_length() == 64
 
 
 @pytest.mark.parametrize(

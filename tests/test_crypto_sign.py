@@ -198,6 +198,22 @@ async def test_a_cancel_frees_the_worker() -> None:
         assert task.cancelled() and asyncio.get_running_loop().time() - begin < 0.5
 
 
+async def test_data_that_changes_meanwhile_does_not_give_the_key_away() -> None:
+    """Two ed25519 signatures with one nonce (their first half) over different data would."""
+    pair: Any = await crypto.generate_key_pair("ed25519")
+    data = bytearray(64 << 20)
+    begin = asyncio.get_running_loop().time()
+    before = await crypto.sign(None, bytes(data), pair.private_key)
+    taken = asyncio.get_running_loop().time() - begin
+    for when in (0.6, 0.7, 0.8):
+        data[-1] = 0
+        task = asyncio.create_task(crypto.sign(None, data, pair.private_key))
+        await asyncio.sleep(when * taken)
+        data[-1] = 1
+        after = await task
+        assert after == before or after[:32] != before[:32]
+
+
 async def test_one_key_for_many() -> None:
     pair: Any = await crypto.generate_key_pair("rsa", modulus_length=1024)
     signatures = await asyncio.gather(*(crypto.sign("sha256", str(n), pair.private_key) for n in range(200)))

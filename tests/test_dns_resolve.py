@@ -188,6 +188,10 @@ async def test_refused() -> None:
             await resolver.resolve("example.test", "AXFR")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="name"):
             await resolver.resolve(b"example.test")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="address"):
+            await resolver.reverse(1)  # type: ignore[arg-type]
+        with pytest.raises(ValueError):
+            await resolver.reverse("fe80::1%lo")
         assert server.asked == []
     with pytest.raises(RuntimeError, match="closed"):
         await resolver.resolve("example.test")

@@ -258,6 +258,7 @@ static PyObject *submit_signing(Job *job, PyObject *key, Py_buffer *passphrase, 
   crypto->padding = options[0];
   crypto->salt_length = options[1];
   crypto->p1363 = options[2];
+  crypto->mutable = !PyBytes_CheckExact(job->views[0].obj);
   return crypto_submit(job, crypto, signs ? shape_signature : shape_verdict);
 }
 

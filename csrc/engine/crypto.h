@@ -58,7 +58,7 @@ struct uvw_crypto {
   uvw_span passphrase;
   bool private_key, has_passphrase, encrypted;
   int padding, salt_length; /* sign and verify; padding 0 and salt_length INT_MIN: the key's own */
-  bool p1363;
+  bool p1363, mutable; /* mutable: the data to sign */
   uvw_key_options *options;
   BIO *text[2];  /* encoded keys: public, private */
   size_t extra_size;
@@ -77,6 +77,8 @@ int uvw__crypto_end(uvw_crypto *crypto, bool worked);
 int uvw__crypto_pause(uvw_crypto *crypto);
 int uvw__crypto_go_on(uvw_crypto *crypto);
 void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at);
+int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *out, size_t size,
+                       size_t *offset);
 bool uvw__crypto_read_key(uvw_crypto *crypto);
 
 /* Steps */

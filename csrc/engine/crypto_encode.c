@@ -10,6 +10,8 @@
 #include <openssl/encoder.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 static int give_passphrase(char *buffer, int size, int writing, void *data) {
   (void)writing;
@@ -21,24 +23,43 @@ static int give_passphrase(char *buffer, int size, int writing, void *data) {
   return (int)crypto->passphrase.size;
 }
 
+/* The first key of that kind; what else the text holds before it, such as the
+ * parameters that `openssl ecparam` writes, is passed over. */
 static EVP_PKEY *decode(uvw_crypto *crypto, int selection) {
   EVP_PKEY *key = NULL;
-  const unsigned char *data = crypto->key_text.data;
-  size_t size = crypto->key_text.size;
+  BIO *text = BIO_new_mem_buf(crypto->key_text.data, (int)crypto->key_text.size);
   OSSL_DECODER_CTX *context =
       OSSL_DECODER_CTX_new_for_pkey(&key, NULL, NULL, NULL, selection, NULL, NULL);
-  bool worked = context != NULL &&
-                OSSL_DECODER_CTX_set_pem_password_cb(context, give_passphrase, crypto) == 1 &&
-                OSSL_DECODER_from_data(context, &data, &size) == 1;
+  bool worked = false;
+  if (text != NULL && context != NULL &&
+      OSSL_DECODER_CTX_set_pem_password_cb(context, give_passphrase, crypto) == 1) {
+    size_t left;
+    do {
+      left = BIO_pending(text);
+      worked = OSSL_DECODER_from_bio(context, text) == 1 && key != NULL;
+    } while (!worked && !crypto->encrypted && (size_t)BIO_pending(text) < left &&
+             !uvw_stopping(&crypto->job));
+  }
   OSSL_DECODER_CTX_free(context);
+  BIO_free(text);
   if (worked)
     return key;
   EVP_PKEY_free(key);
   return NULL;
 }
 
+static EVP_PKEY *decode_certificate(uvw_crypto *crypto) {
+  BIO *text = BIO_new_mem_buf(crypto->key_text.data, (int)crypto->key_text.size);
+  X509 *certificate =
+      text != NULL ? PEM_read_bio_X509(text, NULL, give_passphrase, crypto) : NULL;
+  EVP_PKEY *key = certificate != NULL ? X509_get_pubkey(certificate) : NULL;
+  X509_free(certificate);
+  BIO_free(text);
+  return key;
+}
+
 /* The job's key, from its text unless it was given one. A public key may be
- * read from a private one. */
+ * read from a private one or from a certificate. */
 bool uvw__crypto_read_key(uvw_crypto *crypto) {
   if (crypto->key != NULL)
     return true;
@@ -46,6 +67,8 @@ bool uvw__crypto_read_key(uvw_crypto *crypto) {
     crypto->key = decode(crypto, EVP_PKEY_PUBLIC_KEY);
   if (crypto->key == NULL)
     crypto->key = decode(crypto, EVP_PKEY_KEYPAIR);
+  if (crypto->key == NULL && !crypto->private_key)
+    crypto->key = decode_certificate(crypto);
   if (crypto->key != NULL)
     return true;
   /* OpenSSL tries one format after the other and then speaks of the last. */

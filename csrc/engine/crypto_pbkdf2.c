@@ -1,91 +1,87 @@
 /* PBKDF2. An iteration is two runs of the digest's compression function over
  * blocks that differ in their first bytes only. OpenSSL's own PBKDF2 copies a
  * digest context for each, which costs more than the digests do, and does not
- * come back before its end. So for the usual digests the loop is here, around
+ * come back before its end. So for SHA-1 and SHA-2 the loop is here, around
  * OpenSSL's compression functions, and looks up now and then; for the others
- * it is OpenSSL's, and a cancel orphans the job. */
+ * it is OpenSSL's, and a cancel orphans the job. What is hashed once only,
+ * password and salt, goes through EVP. */
 #define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Transform and its like */
 #include "crypto.h"
 #include "internal.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #define CHUNK 1024 /* iterations between two looks: some tenths of a millisecond */
+#define FED ((size_t)1 << 18) /* bytes hashed between two looks */
 
+/* Each begins with the words that go from block to block, and a transform
+ * looks at nothing else. */
 typedef union {
-  uint32_t words[16];
+  SHA_CTX sha1;
+  SHA256_CTX sha256;
+  SHA512_CTX sha512;
+  uint32_t words[8];
   uint64_t longs[8];
 } digest;
 
+_Static_assert(offsetof(SHA_CTX, h4) == 16 && offsetof(SHA256_CTX, h) == 0 &&
+                   offsetof(SHA512_CTX, h) == 0,
+               "a digest begins with its words");
+
 typedef struct {
   const char *name;
-  size_t block, size;
-  bool wide; /* words of 64 bits */
-  void (*init)(digest *state);
+  size_t block, size, state; /* bytes: of the input, the result, the words */
+  bool wide;                 /* words of 64 bits */
+  int (*init)(digest *state);
   void (*transform)(digest *state, const unsigned char *block);
 } compression;
 
-/* Where a job stands: the HMAC's two keyed states, the block that goes round,
- * and the sum so far of this part of the result. */
+/* Where a derivation stands: the HMAC's two keyed states and a digest that has
+ * had the salt, the block that goes round, and the sum so far of this part of
+ * the result. */
 struct uvw_pbkdf2 {
   const compression *by;
-  digest inner, outer, sum;
-  unsigned char block[128];
+  digest inner, outer;
+  EVP_MD_CTX *salted, *copy;
+  union {
+    unsigned char bytes[128];
+    uint64_t longs[16];
+  } block;
+  uint64_t sum[8];
   uint64_t done; /* iterations of this part; 0: not begun */
 };
 
-/* The contexts begin with the state's words, and a transform looks at nothing else. */
-static void init_sha1(digest *state) {
-  SHA_CTX context;
-  SHA1_Init(&context);
-  const uint32_t words[5] = {context.h0, context.h1, context.h2, context.h3, context.h4};
-  memcpy(state, words, sizeof(words));
-}
+static int init_sha1(digest *state) { return SHA1_Init(&state->sha1); }
+static int init_sha224(digest *state) { return SHA224_Init(&state->sha256); }
+static int init_sha256(digest *state) { return SHA256_Init(&state->sha256); }
+static int init_sha384(digest *state) { return SHA384_Init(&state->sha512); }
+static int init_sha512(digest *state) { return SHA512_Init(&state->sha512); }
 
 static void transform_sha1(digest *state, const unsigned char *block) {
-  SHA_CTX context;
-  memcpy(&context, state, 5 * sizeof(SHA_LONG));
-  SHA1_Transform(&context, block);
-  memcpy(state, &context, 5 * sizeof(SHA_LONG));
-}
-
-static void init_sha256(digest *state) {
-  SHA256_CTX context;
-  SHA256_Init(&context);
-  memcpy(state, context.h, sizeof(context.h));
+  SHA1_Transform(&state->sha1, block);
 }
 
 static void transform_sha256(digest *state, const unsigned char *block) {
-  SHA256_CTX context;
-  memcpy(context.h, state, sizeof(context.h));
-  SHA256_Transform(&context, block);
-  memcpy(state, context.h, sizeof(context.h));
-}
-
-static void init_sha512(digest *state) {
-  SHA512_CTX context;
-  SHA512_Init(&context);
-  memcpy(state, context.h, sizeof(context.h));
+  SHA256_Transform(&state->sha256, block);
 }
 
 static void transform_sha512(digest *state, const unsigned char *block) {
-  SHA512_CTX context;
-  memcpy(context.h, state, sizeof(context.h));
-  SHA512_Transform(&context, block);
-  memcpy(state, context.h, sizeof(context.h));
+  SHA512_Transform(&state->sha512, block);
 }
 
 static const compression *compression_of(const EVP_MD *md) {
   static const compression known[] = {
-      {"SHA1", 64, 20, false, init_sha1, transform_sha1},
-      {"SHA2-256", 64, 32, false, init_sha256, transform_sha256},
-      {"SHA2-512", 128, 64, true, init_sha512, transform_sha512},
+      {"SHA1", 64, 20, 20, false, init_sha1, transform_sha1},
+      {"SHA2-224", 64, 28, 32, false, init_sha224, transform_sha256},
+      {"SHA2-256", 64, 32, 32, false, init_sha256, transform_sha256},
+      {"SHA2-384", 128, 48, 64, true, init_sha384, transform_sha512},
+      {"SHA2-512", 128, 64, 64, true, init_sha512, transform_sha512},
   };
   for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
     if (EVP_MD_is_a(md, known[i].name))
@@ -93,100 +89,121 @@ static const compression *compression_of(const EVP_MD *md) {
   return NULL;
 }
 
-static void to_bytes(const compression *by, unsigned char *out, const digest *state) {
-  digest swapped;
-  if (by->wide)
-    for (size_t i = 0; i < by->size / 8; i++)
-      swapped.longs[i] = htobe64(state->longs[i]);
-  else
-    for (size_t i = 0; i < by->size / 4; i++)
-      swapped.words[i] = htobe32(state->words[i]);
-  memcpy(out, &swapped, by->size);
-}
-
-static void from_bytes(const compression *by, digest *state, const unsigned char *bytes) {
-  memcpy(state, bytes, by->size);
-  if (by->wide)
-    for (size_t i = 0; i < by->size / 8; i++)
-      state->longs[i] = be64toh(state->longs[i]);
-  else
-    for (size_t i = 0; i < by->size / 4; i++)
-      state->words[i] = be32toh(state->words[i]);
-}
-
-/* The keyed states, and what follows the changing bytes of each block. */
-static bool key(uvw_crypto *crypto, struct uvw_pbkdf2 *at) {
+/* Runs the block through a keyed state, and puts the result into the block. */
+static void turn(struct uvw_pbkdf2 *at, digest *state, const digest *keyed) {
   const compression *by = at->by;
+  memcpy(state, keyed, by->state);
+  by->transform(state, at->block.bytes);
+  if (by->wide)
+    for (size_t i = 0; i < by->size / 8; i++)
+      state->longs[i] = htobe64(state->longs[i]);
+  else
+    for (size_t i = 0; i < by->size / 4; i++)
+      state->words[i] = htobe32(state->words[i]);
+  memcpy(at->block.bytes, state, by->size);
+}
+
+/* 0, ECANCELED or UVW_EOPENSSL. */
+static int feed(uvw_crypto *crypto, EVP_MD_CTX *context, const uvw_span *in) {
+  for (size_t at = 0; at < in->size; at += FED) {
+    size_t left = in->size - at;
+    if (uvw_stopping(&crypto->job))
+      return ECANCELED;
+    if (EVP_DigestUpdate(context, (const char *)in->data + at, left < FED ? left : FED) != 1)
+      return UVW_EOPENSSL;
+  }
+  return 0;
+}
+
+/* HMAC's key: the password, or its digest when it is longer than a block. */
+static int read_password(uvw_crypto *crypto, struct uvw_pbkdf2 *at, unsigned char *pad) {
   const uvw_span *password = &crypto->in[0];
-  unsigned char pad[128] = {0};
-  if (password->size <= by->block)
+  if (password->size <= at->by->block) {
     memcpy(pad, password->data, password->size);
-  else if (EVP_Digest(password->data, password->size, pad, NULL, crypto->md, NULL) != 1)
-    return false;
+    return 0;
+  }
+  if (EVP_DigestInit_ex2(at->copy, crypto->md, NULL) != 1)
+    return UVW_EOPENSSL;
+  int error = feed(crypto, at->copy, password);
+  return error == 0 && EVP_DigestFinal_ex(at->copy, pad, NULL) != 1 ? UVW_EOPENSSL : error;
+}
+
+/* The keyed states, what follows the changing bytes of the block, and the salt. */
+static int start(uvw_crypto *crypto, struct uvw_pbkdf2 *at, const uvw_span *salt) {
+  const compression *by = at->by;
+  unsigned char pad[128] = {0};
+  at->salted = EVP_MD_CTX_new();
+  at->copy = EVP_MD_CTX_new();
+  int error = at->salted == NULL || at->copy == NULL ? ENOMEM : read_password(crypto, at, pad);
   for (size_t i = 0; i < by->block; i++)
     pad[i] ^= 0x36;
   by->init(&at->inner);
   by->transform(&at->inner, pad);
+  if (error == 0 && (EVP_DigestInit_ex2(at->salted, crypto->md, NULL) != 1 ||
+                     EVP_DigestUpdate(at->salted, pad, by->block) != 1))
+    error = UVW_EOPENSSL;
   for (size_t i = 0; i < by->block; i++)
     pad[i] ^= 0x36 ^ 0x5c;
   by->init(&at->outer);
   by->transform(&at->outer, pad);
   uvw_crypto_wipe(pad, sizeof(pad));
   uint64_t bits = htobe64(8 * (by->block + by->size));
-  at->block[by->size] = 0x80;
-  memcpy(at->block + by->block - sizeof(bits), &bits, sizeof(bits));
-  return true;
+  at->block.bytes[by->size] = 0x80;
+  memcpy(at->block.bytes + by->block - sizeof(bits), &bits, sizeof(bits));
+  return error == 0 ? feed(crypto, at->salted, salt) : error;
 }
 
 /* The first iteration of a part: over the salt and the part's number. */
-static bool first(uvw_crypto *crypto, struct uvw_pbkdf2 *at, uint32_t part) {
-  const uvw_span *password = &crypto->in[0], *salt = &crypto->in[1];
-  unsigned char number[4] = {(unsigned char)(part >> 24), (unsigned char)(part >> 16),
-                             (unsigned char)(part >> 8), (unsigned char)part};
-  HMAC_CTX *context = HMAC_CTX_new();
-  bool worked = context != NULL &&
-                HMAC_Init_ex(context, password->data, (int)password->size, crypto->md, NULL) == 1 &&
-                HMAC_Update(context, salt->data, salt->size) == 1 &&
-                HMAC_Update(context, number, sizeof(number)) == 1 &&
-                HMAC_Final(context, at->block, NULL) == 1;
-  HMAC_CTX_free(context);
-  if (worked)
-    from_bytes(at->by, &at->sum, at->block);
+static bool first(struct uvw_pbkdf2 *at, uint32_t part) {
+  uint32_t number = htobe32(part);
+  if (EVP_MD_CTX_copy_ex(at->copy, at->salted) != 1 ||
+      EVP_DigestUpdate(at->copy, &number, sizeof(number)) != 1 ||
+      EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) != 1)
+    return false;
+  digest state;
+  turn(at, &state, &at->outer);
+  uvw_crypto_wipe(&state, sizeof(state));
+  memcpy(at->sum, at->block.bytes, sizeof(at->sum));
   at->done = 1;
-  return worked;
+  return true;
 }
 
+/* What is beyond the result's size is in the sum, too, and nobody's. */
 static void iterate(struct uvw_pbkdf2 *at, uint64_t count) {
-  const compression *by = at->by;
-  size_t longs = (by->size + 7) / 8; /* what is beyond the size is zero in both */
-  digest state = {0};
+  size_t longs = (at->by->size + 7) / 8;
+  digest state;
   for (uint64_t i = 0; i < count; i++) {
-    state = at->inner;
-    by->transform(&state, at->block);
-    to_bytes(by, at->block, &state);
-    state = at->outer;
-    by->transform(&state, at->block);
-    to_bytes(by, at->block, &state);
+    turn(at, &state, &at->inner);
+    turn(at, &state, &at->outer);
     for (size_t j = 0; j < longs; j++)
-      at->sum.longs[j] ^= state.longs[j];
+      at->sum[j] ^= at->block.longs[j];
   }
   uvw_crypto_wipe(&state, sizeof(state));
   at->done += count;
 }
 
-static int start(uvw_crypto *crypto, const compression *by) {
-  crypto->pbkdf2 = calloc(1, sizeof(*crypto->pbkdf2));
-  if (crypto->pbkdf2 == NULL)
-    return ENOMEM;
-  crypto->pbkdf2->by = by;
-  return key(crypto, crypto->pbkdf2) ? 0 : UVW_EOPENSSL;
+/* The part's bytes, or those of them that are wanted. */
+static void give(struct uvw_pbkdf2 *at, unsigned char *out, size_t size, size_t *offset) {
+  size_t left = size - *offset, part = left < at->by->size ? left : at->by->size;
+  memcpy(out + *offset, at->sum, part);
+  *offset += part;
+  at->done = 0;
 }
 
 void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at) {
   if (at == NULL)
     return;
+  EVP_MD_CTX_free(at->salted);
+  EVP_MD_CTX_free(at->copy);
   uvw_crypto_wipe(at, sizeof(*at));
   free(at);
+}
+
+static struct uvw_pbkdf2 *new_pbkdf2(const compression *by) {
+  struct uvw_pbkdf2 *at = calloc(1, sizeof(*at));
+  if (at != NULL)
+    at->by = by;
+  return at;
 }
 
 static int by_openssl(uvw_crypto *crypto) {
@@ -203,30 +220,42 @@ int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
     const compression *by = compression_of(crypto->md);
     if (by == NULL)
       return by_openssl(crypto);
-    int error = start(crypto, by);
+    crypto->pbkdf2 = new_pbkdf2(by);
+    int error = crypto->pbkdf2 != NULL ? start(crypto, crypto->pbkdf2, &crypto->in[1]) : ENOMEM;
     if (error != 0)
       return uvw__crypto_fail(crypto, error);
   }
   struct uvw_pbkdf2 *at = crypto->pbkdf2;
-  size_t size = at->by->size;
   while (crypto->offset < crypto->size) {
-    if (at->done == 0 && !first(crypto, at, (uint32_t)(crypto->offset / size) + 1))
+    if (at->done == 0 && !first(at, (uint32_t)(crypto->offset / at->by->size) + 1))
       return uvw__crypto_end(crypto, false);
     uint64_t left = crypto->iterations - at->done;
     iterate(at, left < CHUNK ? left : CHUNK);
     if (at->done == crypto->iterations) {
-      unsigned char bytes[64];
-      size_t want = crypto->size - crypto->offset;
-      to_bytes(at->by, bytes, &at->sum);
-      memcpy(crypto->out + crypto->offset, bytes, want < size ? want : size);
-      crypto->offset += want < size ? want : size;
+      give(at, crypto->out, crypto->size, &crypto->offset);
       crypto->secret = crypto->offset;
-      uvw_crypto_wipe(bytes, sizeof(bytes));
-      at->done = 0;
     }
     int step = crypto->offset < crypto->size ? uvw__crypto_pause(crypto) : UVW__GO_ON;
     if (step != UVW__GO_ON)
       return step;
   }
   return UVW_DONE;
+}
+
+/* With one iteration, for scrypt; `crypto->md` is one of ours. *offset tells
+ * how much there is, also after an error. */
+int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *out, size_t size,
+                       size_t *offset) {
+  struct uvw_pbkdf2 *at = new_pbkdf2(compression_of(crypto->md));
+  int error = at != NULL ? start(crypto, at, salt) : ENOMEM;
+  for (uint32_t part = 1; error == 0 && *offset < size; part++) {
+    if (part % CHUNK == 0 && uvw_stopping(&crypto->job))
+      error = ECANCELED;
+    else if (!first(at, part))
+      error = UVW_EOPENSSL;
+    else
+      give(at, out, size, offset);
+  }
+  uvw__crypto_pbkdf2_free(at);
+  return error;
 }

@@ -5,7 +5,6 @@
  *
  * The words of each 64-byte block are kept in the order of Salsa20's
  * diagonals, so that a quarter of each round is one vector operation. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* HMAC_CTX: EVP_MAC is slow to start again */
 #include "crypto.h"
 #include "internal.h"
 
@@ -15,9 +14,8 @@
 #include <sys/mman.h>
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
-#define LOOK 8192 /* blocks mixed between two looks at the stop flag: less than a millisecond */
+#define LOOK 8192 /* blocks of a large mix between two looks: less than a millisecond */
 #define HUGE_PAGE ((size_t)2 << 20)
 
 typedef uint32_t quad __attribute__((vector_size(16)));
@@ -27,6 +25,12 @@ typedef struct {
 
 static inline quad rotate(quad x, int by) { return (x << by) | (x >> (32 - by)); }
 
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
+#else
+#define SHUFFLE(x, ...) __builtin_shuffle(x, (quad){__VA_ARGS__})
+#endif
+
 static inline void salsa(block *x) {
   quad a = x->rows[0], b = x->rows[1], c = x->rows[2], d = x->rows[3];
   for (int i = 0; i < 4; i++) {
@@ -34,16 +38,16 @@ static inline void salsa(block *x) {
     c ^= rotate(b + a, 9);
     d ^= rotate(c + b, 13);
     a ^= rotate(d + c, 18);
-    b = __builtin_shufflevector(b, b, 3, 0, 1, 2);
-    c = __builtin_shufflevector(c, c, 2, 3, 0, 1);
-    d = __builtin_shufflevector(d, d, 1, 2, 3, 0);
+    b = SHUFFLE(b, 3, 0, 1, 2);
+    c = SHUFFLE(c, 2, 3, 0, 1);
+    d = SHUFFLE(d, 1, 2, 3, 0);
     d ^= rotate(a + b, 7);
     c ^= rotate(d + a, 9);
     b ^= rotate(c + d, 13);
     a ^= rotate(b + c, 18);
-    b = __builtin_shufflevector(b, b, 1, 2, 3, 0);
-    c = __builtin_shufflevector(c, c, 2, 3, 0, 1);
-    d = __builtin_shufflevector(d, d, 3, 0, 1, 2);
+    b = SHUFFLE(b, 1, 2, 3, 0);
+    c = SHUFFLE(c, 2, 3, 0, 1);
+    d = SHUFFLE(d, 3, 0, 1, 2);
   }
   x->rows[0] += a;
   x->rows[1] += b;
@@ -51,13 +55,16 @@ static inline void salsa(block *x) {
   x->rows[3] += d;
 }
 
-/* out = BlockMix(in ^ other), of 2r blocks; `other` may be NULL. */
-static void mix(block *out, const block *in, const block *other, size_t r) {
+/* out = BlockMix(in ^ other), of 2r blocks; `other` may be NULL. False: it shall stop. */
+static bool mix(uvw_crypto *crypto, block *out, const block *in, const block *other) {
+  size_t r = crypto->r;
   block x = in[2 * r - 1];
   if (other != NULL)
     for (int j = 0; j < 4; j++)
       x.rows[j] ^= other[2 * r - 1].rows[j];
   for (size_t i = 0; i < 2 * r; i++) {
+    if (i % LOOK == 0 && uvw_stopping(&crypto->job))
+      return false;
     for (int j = 0; j < 4; j++)
       x.rows[j] ^= in[i].rows[j];
     if (other != NULL)
@@ -66,6 +73,7 @@ static void mix(block *out, const block *in, const block *other, size_t r) {
     salsa(&x);
     out[i / 2 + (i & 1) * r] = x;
   }
+  return true;
 }
 
 static void arrange(block *out, const unsigned char *bytes, size_t blocks) {
@@ -93,35 +101,24 @@ static uint64_t index_of(const block *x, size_t r) {
   return last->rows[0][0] | (uint64_t)last->rows[3][1] << 32;
 }
 
-static bool go_on(uvw_crypto *crypto, uint64_t *mixed, size_t blocks) {
-  *mixed += blocks;
-  if (*mixed < LOOK)
-    return true;
-  *mixed = 0;
-  return !uvw_stopping(&crypto->job);
-}
-
 /* `memory` has room for n + 2 times 2r blocks, of which `offset` + 2 have been
  * used so far. False: it shall stop. */
 static bool romix(uvw_crypto *crypto, unsigned char *bytes, block *memory) {
   size_t r = crypto->r, size = 2 * r;
-  uint64_t n = crypto->n, mixed = 0;
+  uint64_t n = crypto->n;
   block *v = memory, *x = memory + n * size;
   arrange(v, bytes, size);
   for (uint64_t i = 1; i <= n; i++) { /* the last one falls into x */
-    mix(v + i * size, v + (i - 1) * size, NULL, r);
+    if (!mix(crypto, v + i * size, v + (i - 1) * size, NULL))
+      return false;
     if (crypto->offset < i)
       crypto->offset = i;
-    if (!go_on(crypto, &mixed, size))
-      return false;
   }
   block *y = x + size; /* the mix cannot work in place */
-  for (uint64_t i = 0; i < n; i += 2) {
-    mix(y, x, v + (index_of(x, r) & (n - 1)) * size, r);
-    mix(x, y, v + (index_of(y, r) & (n - 1)) * size, r);
-    if (!go_on(crypto, &mixed, 2 * size))
+  for (uint64_t i = 0; i < n; i += 2)
+    if (!mix(crypto, y, x, v + (index_of(x, r) & (n - 1)) * size) ||
+        !mix(crypto, x, y, v + (index_of(y, r) & (n - 1)) * size))
       return false;
-  }
   put_back(bytes, x, size);
   return true;
 }
@@ -139,47 +136,26 @@ static block *get_memory(size_t size) {
   return memory;
 }
 
-/* PBKDF2-HMAC-SHA256 with one iteration. */
-static int derive(uvw_crypto *crypto, const void *salt, size_t salt_size, unsigned char *out,
-                  size_t size) {
-  unsigned char digest[32];
-  HMAC_CTX *context = HMAC_CTX_new();
-  bool worked = context != NULL && HMAC_Init_ex(context, crypto->in[0].data,
-                                                (int)crypto->in[0].size, EVP_sha256(), NULL) == 1;
-  uint32_t part = 0;
-  for (size_t at = 0; worked && at < size; at += sizeof(digest)) {
-    if (part % LOOK == LOOK - 1 && uvw_stopping(&crypto->job))
-      break;
-    uint32_t number = htobe32(++part);
-    worked = HMAC_Init_ex(context, NULL, 0, NULL, NULL) == 1 &&
-             HMAC_Update(context, salt, salt_size) == 1 &&
-             HMAC_Update(context, (unsigned char *)&number, sizeof(number)) == 1 &&
-             HMAC_Final(context, digest, NULL) == 1;
-    size_t left = size - at;
-    memcpy(out + at, digest, left < sizeof(digest) ? left : sizeof(digest));
-    if (out == crypto->out)
-      crypto->secret = at + (left < sizeof(digest) ? left : sizeof(digest));
-  }
-  HMAC_CTX_free(context);
-  uvw_crypto_wipe(digest, sizeof(digest));
-  return !worked ? UVW_EOPENSSL : uvw_stopping(&crypto->job) ? ECANCELED : 0;
-}
-
 int uvw_crypto_scrypt(uvw_crypto *crypto) {
   size_t part = 128 * crypto->r, whole = part * crypto->p, needed = part * (crypto->n + 2);
+  size_t derived = 0;
   unsigned char *bytes = malloc(whole);
   block *memory = bytes != NULL ? get_memory(needed) : NULL;
-  int error = memory == NULL ? ENOMEM : 0;
+  crypto->md = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+  int error = memory == NULL ? ENOMEM : crypto->md == NULL ? UVW_EOPENSSL : 0;
   if (error == 0)
-    error = derive(crypto, crypto->in[1].data, crypto->in[1].size, bytes, whole);
+    error = uvw__crypto_derive(crypto, &crypto->in[1], bytes, whole, &derived);
+  bool used = error == 0;
   for (size_t i = 0; i < crypto->p && error == 0; i++)
     if (!romix(crypto, bytes + i * part, memory))
       error = ECANCELED;
+  uvw_span mixed = {bytes, whole};
   if (error == 0)
-    error = derive(crypto, bytes, whole, crypto->out, crypto->size);
-  uvw_crypto_wipe(bytes, memory != NULL ? whole : 0);
+    error = uvw__crypto_derive(crypto, &mixed, crypto->out, crypto->size, &crypto->secret);
   /* To wipe what was never touched would fault it all in. */
-  uvw_crypto_wipe(memory, error == 0 ? needed : part * (crypto->offset + 2));
+  uvw_crypto_wipe(bytes, derived);
+  if (used)
+    uvw_crypto_wipe(memory, part * (crypto->offset + 2));
   free(bytes);
   free(memory);
   return uvw__crypto_fail(crypto, error);

@@ -93,15 +93,29 @@ static bool give_p1363(uvw_crypto *crypto, const unsigned char *der, size_t size
   return worked;
 }
 
-static bool finish_signing(uvw_crypto *crypto) {
+/* ed25519 and ed448 read the data twice, and if it were not the same both
+ * times, two signatures would give the private key away: so what might be
+ * changed meanwhile is copied. */
+static int sign_at_once(uvw_crypto *crypto, unsigned char *signature, size_t *size) {
   const uvw_span *in = &crypto->in[0];
-  bool at_once = takes_all_at_once(crypto->key);
+  if (!crypto->mutable)
+    return EVP_DigestSign(crypto->state, signature, size, in->data, in->size);
+  void *copy = malloc(in->size > 0 ? in->size : 1);
+  if (copy == NULL)
+    return 0;
+  memcpy(copy, in->data, in->size);
+  int worked = EVP_DigestSign(crypto->state, signature, size, copy, in->size);
+  free(copy);
+  return worked;
+}
+
+static bool finish_signing(uvw_crypto *crypto) {
   size_t size = (size_t)EVP_PKEY_get_size(crypto->key);
   unsigned char *signature = malloc(size);
   bool worked = signature != NULL &&
-                (at_once ? EVP_DigestSign(crypto->state, signature, &size,
-                                          in->size > 0 ? in->data : (const void *)"", in->size)
-                         : EVP_DigestSignFinal(crypto->state, signature, &size)) == 1 &&
+                (takes_all_at_once(crypto->key)
+                     ? sign_at_once(crypto, signature, &size)
+                     : EVP_DigestSignFinal(crypto->state, signature, &size)) == 1 &&
                 (crypto->p1363 ? give_p1363 : give)(crypto, signature, size);
   free(signature);
   return worked;
@@ -161,8 +175,7 @@ int uvw_crypto_verify(uvw_crypto *crypto) {
   /* Whatever is wrong with it, it is not the signature. */
   crypto->answer =
       signature != NULL &&
-      (at_once ? EVP_DigestVerify(crypto->state, signature, size,
-                                  in->size > 0 ? in->data : (const void *)"", in->size)
+      (at_once ? EVP_DigestVerify(crypto->state, signature, size, in->data, in->size)
                : EVP_DigestVerifyFinal(crypto->state, signature, size)) == 1;
   OPENSSL_free(made);
   return UVW_DONE;

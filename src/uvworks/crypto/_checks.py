@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import index
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, SupportsIndex, TypeAlias
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -33,6 +33,16 @@ def data(name: str, value: Data) -> Buffer:
         except TypeError:
             raise TypeError(f"{name}: expected str or a buffer, got {value!r}") from None
     return value
+
+
+def integer(name: str, value: int | Buffer) -> int:
+    """An int, or the one that big-endian bytes hold."""
+    if isinstance(value, SupportsIndex):
+        return index(value)
+    try:
+        return int.from_bytes(memoryview(value).cast("B"), "big")
+    except TypeError:
+        raise TypeError(f"{name}: expected int or a buffer, got {value!r}") from None
 
 
 def digest_name(name: str, value: str) -> str:

@@ -15,8 +15,9 @@ async def pbkdf2(password: Data, salt: Data, iterations: int, keylen: int, diges
     """`keylen` bytes from a password by PBKDF2 with HMAC.
 
     Raises ValueError for an unknown digest, or one without a fixed length.
-    With sha1, sha256 and sha512 a cancel stops it; with others it is one call
-    of OpenSSL's, which keeps its worker to the end and is counted as orphaned.
+    With sha1, sha224, sha256, sha384 and sha512 a cancel stops it; with others
+    it is one call of OpenSSL's, which keeps its worker to the end after a
+    cancel and is counted as orphaned.
     Node's crypto.pbkdf2, lane ``cpu``.
     """
     result: bytes = await core.pbkdf2(
@@ -36,8 +37,8 @@ async def scrypt(
 
     `n` is the cost, a power of two, `r` the block size, `p` the
     parallelization. What would take more than `maxmem` bytes, about
-    ``128 * n * r``, is refused with ValueError. A cancel stops it. Node's
-    crypto.scrypt, lane ``cpu``.
+    ``128 * n * r``, is refused with ValueError. A cancel stops it; the memory
+    is wiped then, at some 10 GiB a second. Node's crypto.scrypt, lane ``cpu``.
     """
     between("n", n, 2, 2**63)
     if n & (n - 1):
@@ -59,7 +60,9 @@ async def scrypt(
 async def hkdf(digest: str, key: Data, salt: Data, info: Data, keylen: int) -> bytes:
     """`keylen` bytes from a key by HKDF (RFC 5869), at most 255 times the digest's length.
 
-    `info` has at most 1024 bytes. Node's crypto.hkdf, lane ``cpu``.
+    `info` has at most 1024 bytes. Raises ValueError as pbkdf2() does. It is
+    one call of OpenSSL's, short unless `key` or `salt` is huge, and a cancel
+    orphans it. Node's crypto.hkdf, lane ``cpu``.
     """
     secret = data("key", key)
     extra = data("info", info)

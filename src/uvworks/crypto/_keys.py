@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from .._engine import core
-from ._checks import between, data, digest_name
+from ._checks import between, data, digest_name, integer
 from ._random import random_bytes
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ async def generate_key_pair(
     divisor_length: int | None = None,
     named_curve: str | None = None,
     param_encoding: Literal["named", "explicit"] | None = None,
-    prime: int | bytes | None = None,
+    prime: int | Buffer | None = None,
     prime_length: int | None = None,
     generator: int | None = None,
     group: str | None = None,
@@ -261,10 +260,10 @@ async def generate_key_pair(
         if prime_length is not None:
             bits = between("prime_length", prime_length, 512, 10000)
         if prime is not None:
-            integer = int.from_bytes(prime, "big") if isinstance(prime, bytes) else index(prime)
-            if integer < 0 or not 512 <= integer.bit_length() <= 10000:
+            chosen = integer("prime", prime)
+            if chosen < 0 or not 512 <= chosen.bit_length() <= 10000:
                 raise ValueError("prime must have from 512 to 10000 bits")
-            number = integer.to_bytes((integer.bit_length() + 7) // 8, "big")
+            number = chosen.to_bytes((chosen.bit_length() + 7) // 8, "big")
     result: tuple[Any, Any] = await core.generate_key_pair(
         type.upper(),
         bits,
@@ -312,7 +311,7 @@ async def create_private_key(key: Data, *, passphrase: Data | None = None) -> Pr
 
 
 async def create_public_key(key: Data | PrivateKey, *, passphrase: Data | None = None) -> PublicKey:
-    """The public key that stands in PEM or DER, or that belongs to the private key there.
+    """The public key that stands in PEM or DER, or that belongs to the private key or the PEM certificate there.
 
     Raises ValueError as create_private_key() does. Node's
     crypto.createPublicKey, here on the lane ``cpu``.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import gcd
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 from .._engine import core
-from ._checks import INT_MAX, between
+from ._checks import INT_MAX, between, integer
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -69,8 +70,10 @@ async def generate_prime(bits: int, *, safe: bool = False, add: int | None = Non
 
     With `safe`, half of it, rounded down, is prime too. With `add` and `rem`
     it is ``rem`` more than a multiple of ``add``; `rem` is 1 by default, or 3
-    for safe primes. A cancel ends it at the next candidate or step of a test.
-    Node's crypto.generatePrime, lane ``cpu``.
+    for safe primes; ValueError if no prime can be so, and more bits than asked
+    for if `add` is so large that few can. A cancel ends it at the
+    next candidate or step of a test, which is at once up to 4096 bits, and
+    within a second at 16384. Node's crypto.generatePrime, lane ``cpu``.
     """
     between("bits", bits, 2, _MAX_BITS)
     if safe and bits < 6:
@@ -82,18 +85,21 @@ async def generate_prime(bits: int, *, safe: bool = False, add: int | None = Non
             raise ValueError(f"add must be positive and have at most {bits} bits, got {add}")
         if rem is not None and not 0 <= index(rem) < add:
             raise ValueError(f"rem must be below add, got {rem}")
+        rest = rem if rem is not None else 3 if safe else 1
+        if gcd(add, rest) != 1 or (safe and gcd(add, rest - 1) > 2):  # OpenSSL would search for ever
+            raise ValueError(f"rem: there is no such prime with rem={rest}, add={add}, safe={safe}")
     found: bytes = await core.generate_prime(bits, safe, _number("add", add), _number("rem", rem))
     return int.from_bytes(found, "big")
 
 
-async def check_prime(candidate: int | bytes, *, checks: int = 0) -> bool:
+async def check_prime(candidate: int | Buffer, *, checks: int = 0) -> bool:
     """Whether an int, or the one that big-endian bytes hold, of at most 16384 bits is a prime.
 
     `checks` is a number of rounds; OpenSSL makes at least as many as give an
-    error of less than 2**-128. A cancel ends it at the next round. Node's
-    crypto.checkPrime, lane ``cpu``.
+    error of less than 2**-128. A cancel ends it at the next round, of which
+    one may take a second at 16384 bits. Node's crypto.checkPrime, lane ``cpu``.
     """
     between("checks", checks, 0, INT_MAX)
-    number = int.from_bytes(candidate, "big") if isinstance(candidate, bytes) else index(candidate)
+    number = integer("candidate", candidate)
     result: bool = await core.check_prime(_number("candidate", number), checks)
     return result

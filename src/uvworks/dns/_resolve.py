@@ -174,6 +174,8 @@ class Resolver:
 
     async def reverse(self, address: str) -> list[str]:
         """The names that stand for a numeric address in DNS. Node's dns.reverse."""
+        if not isinstance(address, str):
+            raise TypeError(f"address: expected str, got {address!r}")
         names: list[str] = await self.resolve(ip_address(address).reverse_pointer, "PTR")
         return names
 
