@@ -138,8 +138,8 @@ static PyObject *core_pbkdf2(PyObject *Py_UNUSED(module), PyObject *args) {
   uvw_crypto *crypto = NULL;
   EVP_MD *md = NULL;
   Job *job = crypto_draft(2);
-  if (job == NULL || !PyArg_ParseTuple(args, "y*y*iiU", &job->views[0], &job->views[1],
-                                       &iterations, &size, &digest))
+  if (job == NULL || !PyArg_ParseTuple(args, "y*y*iiU", &job->views[0], &job->views[1], &iterations,
+                                       &size, &digest))
     return crypto_drop(job, NULL);
   if (job->views[0].len > INT_MAX || job->views[1].len > INT_MAX) {
     PyErr_SetString(PyExc_OverflowError, "password and salt must be below 2 GiB");
@@ -163,8 +163,8 @@ static PyObject *core_scrypt(PyObject *Py_UNUSED(module), PyObject *args) {
   unsigned long long n, r, p;
   uvw_crypto *crypto;
   Job *job = crypto_draft(2);
-  if (job == NULL || !PyArg_ParseTuple(args, "y*y*iKKK", &job->views[0], &job->views[1], &size,
-                                       &n, &r, &p))
+  if (job == NULL ||
+      !PyArg_ParseTuple(args, "y*y*iKKK", &job->views[0], &job->views[1], &size, &n, &r, &p))
     return crypto_drop(job, NULL);
   if (job->views[0].len > INT_MAX || job->views[1].len > INT_MAX) {
     PyErr_SetString(PyExc_OverflowError, "password and salt must be below 2 GiB");

@@ -14,9 +14,7 @@
 
 #define KEY_NAME "uvworks.key"
 
-static void free_key(PyObject *capsule) {
-  EVP_PKEY_free(PyCapsule_GetPointer(capsule, KEY_NAME));
-}
+static void free_key(PyObject *capsule) { EVP_PKEY_free(PyCapsule_GetPointer(capsule, KEY_NAME)); }
 
 static PyObject *key_object(EVP_PKEY *key) {
   EVP_PKEY_up_ref(key);
@@ -110,8 +108,8 @@ PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *args) {
   Job *job = crypto_draft(1);
   if (job == NULL ||
       !PyArg_ParseTuple(args, "siiKOOizpz*i(zz)(zzz)z*", &o.type, &o.bits, &o.divisor_bits,
-                        &exponent, &digest, &mgf1_digest, &o.salt_length, &o.group,
-                        &explicit_curve, &job->views[0], &o.generator, &o.encoding[0].structure,
+                        &exponent, &digest, &mgf1_digest, &o.salt_length, &o.group, &explicit_curve,
+                        &job->views[0], &o.generator, &o.encoding[0].structure,
                         &o.encoding[0].format, &o.encoding[1].structure, &o.encoding[1].format,
                         &o.encoding[1].cipher, &passphrase))
     return crypto_drop(job, NULL);
@@ -160,9 +158,8 @@ PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *args) {
   Py_buffer passphrase = {0};
   uvw_crypto *crypto = NULL;
   Job *job = crypto_draft(0);
-  if (job == NULL ||
-      !PyArg_ParseTuple(args, "Opsszz*", &capsule, &private, &encoding.structure, &encoding.format,
-                        &encoding.cipher, &passphrase))
+  if (job == NULL || !PyArg_ParseTuple(args, "Opsszz*", &capsule, &private, &encoding.structure,
+                                       &encoding.format, &encoding.cipher, &passphrase))
     return crypto_drop(job, NULL);
   job->option = Py_NewRef(args);
   EVP_PKEY *key = PyCapsule_GetPointer(capsule, KEY_NAME);
@@ -280,9 +277,8 @@ PyObject *core_verify(PyObject *Py_UNUSED(module), PyObject *args) {
   Py_buffer passphrase = {0};
   int options[3];
   Job *job = crypto_draft(2);
-  if (job == NULL ||
-      !PyArg_ParseTuple(args, "y*y*Oz*Oiip", &job->views[0], &job->views[1], &key, &passphrase,
-                        &digest, &options[0], &options[1], &options[2]))
+  if (job == NULL || !PyArg_ParseTuple(args, "y*y*Oz*Oiip", &job->views[0], &job->views[1], &key,
+                                       &passphrase, &digest, &options[0], &options[1], &options[2]))
     return crypto_drop(job, NULL);
   return submit_signing(job, key, &passphrase, digest, options, false);
 }

@@ -25,7 +25,7 @@ int dns_init(void) {
     PyObject **where;
     const char *name;
   } wanted[] = {
-      {&enums.inet, "AF_INET"},       {&enums.inet6, "AF_INET6"}, {&enums.stream, "SOCK_STREAM"},
+      {&enums.inet, "AF_INET"},     {&enums.inet6, "AF_INET6"}, {&enums.stream, "SOCK_STREAM"},
       {&enums.dgram, "SOCK_DGRAM"}, {&enums.raw, "SOCK_RAW"},   {&gaierror, "gaierror"},
   };
   int outcome = 0;
@@ -187,8 +187,8 @@ static int host_argument(PyObject *given, PyObject **keep, const char **out) {
   if (given == Py_None)
     return 0;
   if (PyUnicode_Check(given)) {
-    if (PyUnicode_IS_ASCII(given) && labels_fit((const char *)PyUnicode_1BYTE_DATA(given),
-                                                PyUnicode_GET_LENGTH(given)))
+    if (PyUnicode_IS_ASCII(given) &&
+        labels_fit((const char *)PyUnicode_1BYTE_DATA(given), PyUnicode_GET_LENGTH(given)))
       *keep = PyUnicode_AsASCIIString(given);
     else
       *keep = PyUnicode_AsEncodedString(given, "idna", NULL);
@@ -346,9 +346,8 @@ static int address_argument(PyObject *given, struct sockaddr_storage *out, sockl
                         &host, &port, &flow, &scope))
     return -1;
   if (port < 0 || port > 65535 || flow > 0xfffff) {
-    PyErr_SetString(PyExc_OverflowError, port < 0 || port > 65535
-                                             ? "port must be 0-65535"
-                                             : "flowinfo must be 0-1048575");
+    PyErr_SetString(PyExc_OverflowError, port < 0 || port > 65535 ? "port must be 0-65535"
+                                                                  : "flowinfo must be 0-1048575");
     return -1;
   }
   if (PySys_Audit("socket.getnameinfo", "(O)", given) < 0)
@@ -401,8 +400,8 @@ PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *args, P
   PyObject *submitted = NULL;
   Job *job = job_new(NULL, NULL);
   if (job != NULL && port_is_open(port)) {
-    uvw_dns *dns = uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags, port->owner,
-                                       NULL);
+    uvw_dns *dns =
+        uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags, port->owner, NULL);
     if (dns != NULL) {
       job->loop = Py_NewRef(port->loop);
       submitted = submit(dns, (Job *)Py_NewRef((PyObject *)job), port, shape_getnameinfo);

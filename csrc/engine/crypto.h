@@ -39,7 +39,7 @@ struct uvw_crypto {
   size_t size;
   size_t secret; /* so much of it is filled, and wiped unless `taken` by the submitter */
   bool taken;
-  int answer; /* of verify and check_prime */
+  int answer;    /* of verify and check_prime */
   size_t offset; /* how far a job in chunks has come */
   EVP_MD *md;
   uint64_t iterations, n, r, p; /* pbkdf2, scrypt */
@@ -58,9 +58,9 @@ struct uvw_crypto {
   uvw_span passphrase;
   bool private_key, has_passphrase, encrypted;
   int padding, salt_length; /* sign and verify; padding 0 and salt_length INT_MIN: the key's own */
-  bool p1363, mutable; /* mutable: the data to sign */
+  bool p1363, mutable;      /* mutable: the data to sign */
   uvw_key_options *options;
-  BIO *text[2];  /* encoded keys: public, private */
+  BIO *text[2]; /* encoded keys: public, private */
   size_t extra_size;
   unsigned char extra[];
 };
@@ -82,18 +82,18 @@ int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *
 bool uvw__crypto_read_key(uvw_crypto *crypto);
 
 /* Steps */
-int uvw_crypto_pbkdf2(uvw_crypto *crypto);  /* in: password, salt */
-int uvw_crypto_scrypt(uvw_crypto *crypto);  /* in: password, salt */
-int uvw_crypto_hkdf(uvw_crypto *crypto);    /* in: key, salt, info */
+int uvw_crypto_pbkdf2(uvw_crypto *crypto); /* in: password, salt */
+int uvw_crypto_scrypt(uvw_crypto *crypto); /* in: password, salt */
+int uvw_crypto_hkdf(uvw_crypto *crypto);   /* in: key, salt, info */
 int uvw_crypto_random(uvw_crypto *crypto);
-int uvw_crypto_hash(uvw_crypto *crypto);    /* in: data; or path, or fd with offset */
+int uvw_crypto_hash(uvw_crypto *crypto); /* in: data; or path, or fd with offset */
 int uvw_crypto_prime(uvw_crypto *crypto);
 int uvw_crypto_check_prime(uvw_crypto *crypto);
 int uvw_crypto_generate(uvw_crypto *crypto);
 int uvw_crypto_load(uvw_crypto *crypto);
 int uvw_crypto_export(uvw_crypto *crypto);
-int uvw_crypto_sign(uvw_crypto *crypto);    /* in: data */
-int uvw_crypto_verify(uvw_crypto *crypto);  /* in: data, signature */
+int uvw_crypto_sign(uvw_crypto *crypto);   /* in: data */
+int uvw_crypto_verify(uvw_crypto *crypto); /* in: data, signature */
 
 /* Keys --------------------------------------------------------------------- */
 

@@ -50,8 +50,7 @@ static EVP_PKEY *decode(uvw_crypto *crypto, int selection) {
 
 static EVP_PKEY *decode_certificate(uvw_crypto *crypto) {
   BIO *text = BIO_new_mem_buf(crypto->key_text.data, (int)crypto->key_text.size);
-  X509 *certificate =
-      text != NULL ? PEM_read_bio_X509(text, NULL, give_passphrase, crypto) : NULL;
+  X509 *certificate = text != NULL ? PEM_read_bio_X509(text, NULL, give_passphrase, crypto) : NULL;
   EVP_PKEY *key = certificate != NULL ? X509_get_pubkey(certificate) : NULL;
   X509_free(certificate);
   BIO_free(text);
@@ -72,7 +71,7 @@ bool uvw__crypto_read_key(uvw_crypto *crypto) {
   if (crypto->key != NULL)
     return true;
   /* OpenSSL tries one format after the other and then speaks of the last. */
-  const char *what = !crypto->encrypted        ? "it holds none of that kind in PEM or DER"
+  const char *what = !crypto->encrypted       ? "it holds none of that kind in PEM or DER"
                      : crypto->has_passphrase ? "the passphrase is wrong, or the key is damaged"
                                               : "it is encrypted, and there is no passphrase";
   snprintf(crypto->reason, sizeof(crypto->reason), "key: %s", what);
@@ -88,8 +87,8 @@ static BIO *encode(uvw_crypto *crypto, const uvw_key_encoding *encoding, int sel
                           : strcmp(encoding->structure, "pkcs8") == 0 ? "PrivateKeyInfo"
                                                                       : "type-specific";
   BIO *out = BIO_new(BIO_s_secmem());
-  OSSL_ENCODER_CTX *context = OSSL_ENCODER_CTX_new_for_pkey(crypto->key, selection,
-                                                            encoding->format, structure, NULL);
+  OSSL_ENCODER_CTX *context =
+      OSSL_ENCODER_CTX_new_for_pkey(crypto->key, selection, encoding->format, structure, NULL);
   bool worked = out != NULL && context != NULL && OSSL_ENCODER_CTX_get_num_encoders(context) > 0;
   if (worked && encoding->cipher != NULL)
     worked = OSSL_ENCODER_CTX_set_cipher(context, encoding->cipher, NULL) == 1 &&

@@ -18,8 +18,8 @@ int uvw_crypto_hkdf(uvw_crypto *crypto) {
   OSSL_PARAM params[5], *param = params;
   *param++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
                                               (char *)EVP_MD_get0_name(crypto->md), 0);
-  *param++ = OSSL_PARAM_construct_octet_string(
-      OSSL_KDF_PARAM_KEY, key->size > 0 ? (void *)key->data : none, key->size);
+  *param++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY,
+                                               key->size > 0 ? (void *)key->data : none, key->size);
   *param++ = OSSL_PARAM_construct_octet_string(
       OSSL_KDF_PARAM_SALT, salt->size > 0 ? (void *)salt->data : none, salt->size);
   *param++ = OSSL_PARAM_construct_octet_string(

@@ -98,8 +98,8 @@ static EVP_PKEY *generate_key(uvw_crypto *crypto) {
   bool rsa = strncmp(options->type, "RSA", 3) == 0, dsa = strcmp(options->type, "DSA") == 0;
   EVP_PKEY *parameters = NULL;
   if (dsa || (strcmp(options->type, "DH") == 0 && options->group == NULL)) {
-    parameters = options->prime.size > 0 ? given_parameters(options)
-                                         : generate_parameters(crypto, dsa);
+    parameters =
+        options->prime.size > 0 ? given_parameters(options) : generate_parameters(crypto, dsa);
     if (parameters == NULL)
       return NULL;
   }

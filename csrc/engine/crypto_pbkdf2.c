@@ -17,7 +17,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
-#define CHUNK 1024 /* iterations between two looks: some tenths of a millisecond */
+#define CHUNK 1024            /* iterations between two looks: some tenths of a millisecond */
 #define FED ((size_t)1 << 18) /* bytes hashed between two looks */
 
 /* Each begins with the words that go from block to block, and a transform
@@ -209,10 +209,10 @@ static struct uvw_pbkdf2 *new_pbkdf2(const compression *by) {
 static int by_openssl(uvw_crypto *crypto) {
   const uvw_span *password = &crypto->in[0], *salt = &crypto->in[1];
   crypto->secret = crypto->size;
-  return uvw__crypto_end(
-      crypto, PKCS5_PBKDF2_HMAC(password->data, (int)password->size, salt->data, (int)salt->size,
-                                (int)crypto->iterations, crypto->md, (int)crypto->size,
-                                crypto->out) == 1);
+  return uvw__crypto_end(crypto,
+                         PKCS5_PBKDF2_HMAC(password->data, (int)password->size, salt->data,
+                                           (int)salt->size, (int)crypto->iterations, crypto->md,
+                                           (int)crypto->size, crypto->out) == 1);
 }
 
 int uvw_crypto_pbkdf2(uvw_crypto *crypto) {

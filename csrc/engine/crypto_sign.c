@@ -46,9 +46,9 @@ static int start(uvw_crypto *crypto, bool signs) {
     return 0;
   if (!EVP_PKEY_is_a(crypto->key, "RSA") && !EVP_PKEY_is_a(crypto->key, "RSA-PSS"))
     return 1;
-  int padding = crypto->padding != 0                      ? crypto->padding
+  int padding = crypto->padding != 0                    ? crypto->padding
                 : EVP_PKEY_is_a(crypto->key, "RSA-PSS") ? RSA_PKCS1_PSS_PADDING
-                                                          : RSA_PKCS1_PADDING;
+                                                        : RSA_PKCS1_PADDING;
   if (EVP_PKEY_CTX_set_rsa_padding(context, padding) != 1)
     return 0;
   if (padding != RSA_PKCS1_PSS_PADDING || crypto->salt_length == INT_MIN)
@@ -173,10 +173,9 @@ int uvw_crypto_verify(uvw_crypto *crypto) {
   unsigned char *made = NULL;
   const unsigned char *signature = der_signature(crypto, &size, &made);
   /* Whatever is wrong with it, it is not the signature. */
-  crypto->answer =
-      signature != NULL &&
-      (at_once ? EVP_DigestVerify(crypto->state, signature, size, in->data, in->size)
-               : EVP_DigestVerifyFinal(crypto->state, signature, size)) == 1;
+  crypto->answer = signature != NULL &&
+                   (at_once ? EVP_DigestVerify(crypto->state, signature, size, in->data, in->size)
+                            : EVP_DigestVerifyFinal(crypto->state, signature, size)) == 1;
   OPENSSL_free(made);
   return UVW_DONE;
 }
