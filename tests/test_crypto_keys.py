@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import shutil
@@ -234,6 +235,13 @@ async def test_damaged_keys() -> None:
     assert refused > len(text)
 
 
+@pytest.mark.parametrize("piece", ["\n", "x\n", "-----BEGIN X-----\nAA==\n-----END X-----\n", "-----BEGIN ", "\x30\x80"])
+async def test_a_long_text_without_a_key(piece: str) -> None:
+    async with asyncio.timeout(20):  # OpenSSL would take hours for some, were it asked again and again
+        with pytest.raises(ValueError, match="key"):
+            await crypto.create_public_key((piece * 500_000)[: 1 << 19])
+
+
 async def test_generate_key() -> None:
     assert len(await crypto.generate_key("hmac", 64)) == 8
     assert len(await crypto.generate_key("hmac", 71)) == 8
@@ -268,6 +276,11 @@ async def test_the_openssl_command(tmp_path: Path) -> None:
     certificate = openssl("req", "-x509", "-new", "-key", "ec", "-subj", "/CN=test")
     assert await crypto.create_public_key(certificate) == own.public_key
     assert await crypto.create_public_key(with_parameters + certificate) == own.public_key
+    parameters = with_parameters[: with_parameters.index(b"-----BEGIN EC PRIVATE")]
+    hidden: Any = await own.export(cipher="aes-128-cbc", passphrase="pass")
+    assert await crypto.create_public_key(parameters + hidden.encode(), passphrase="pass") == own.public_key
+    with pytest.raises(ValueError, match="passphrase is wrong"):
+        await crypto.create_private_key(parameters + hidden.encode(), passphrase="word")
     with pytest.raises(ValueError, match="key"):
         await crypto.create_private_key(certificate)
     with pytest.raises(ValueError, match="key"):

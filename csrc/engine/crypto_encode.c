@@ -1,5 +1,6 @@
 /* Keys from and to PEM and DER, in whatever structure they come. OpenSSL would
  * ask at the terminal for a passphrase that it lacks: here it never does. */
+#define _GNU_SOURCE /* memmem */
 #include "crypto.h"
 #include "internal.h"
 
@@ -23,28 +24,38 @@ static int give_passphrase(char *buffer, int size, int writing, void *data) {
   return (int)crypto->passphrase.size;
 }
 
-/* The first key of that kind; what else the text holds before it, such as the
- * parameters that `openssl ecparam` writes, is passed over. */
-static EVP_PKEY *decode(uvw_crypto *crypto, int selection) {
+static EVP_PKEY *decode_at(uvw_crypto *crypto, int selection, size_t offset) {
   EVP_PKEY *key = NULL;
-  BIO *text = BIO_new_mem_buf(crypto->key_text.data, (int)crypto->key_text.size);
+  const unsigned char *data = (const unsigned char *)crypto->key_text.data + offset;
+  size_t size = crypto->key_text.size - offset;
   OSSL_DECODER_CTX *context =
       OSSL_DECODER_CTX_new_for_pkey(&key, NULL, NULL, NULL, selection, NULL, NULL);
-  bool worked = false;
-  if (text != NULL && context != NULL &&
-      OSSL_DECODER_CTX_set_pem_password_cb(context, give_passphrase, crypto) == 1) {
-    size_t left;
-    do {
-      left = BIO_pending(text);
-      worked = OSSL_DECODER_from_bio(context, text) == 1 && key != NULL;
-    } while (!worked && !crypto->encrypted && (size_t)BIO_pending(text) < left &&
-             !uvw_stopping(&crypto->job));
-  }
+  bool worked = context != NULL &&
+                OSSL_DECODER_CTX_set_pem_password_cb(context, give_passphrase, crypto) == 1 &&
+                OSSL_DECODER_from_data(context, &data, &size) == 1;
   OSSL_DECODER_CTX_free(context);
-  BIO_free(text);
   if (worked)
     return key;
   EVP_PKEY_free(key);
+  return NULL;
+}
+
+/* The first key of that kind. OpenSSL looks at the first thing that stands in
+ * PEM, so what comes before the key, such as the parameters that `openssl
+ * ecparam` writes, is passed over here; of a long list only the beginning. */
+static EVP_PKEY *decode(uvw_crypto *crypto, int selection) {
+  static const char mark[] = "-----BEGIN ";
+  const char *text = crypto->key_text.data, *at = text, *end = text + crypto->key_text.size;
+  crypto->encrypted = false;
+  for (int i = 0; i < 10 && !crypto->encrypted; i++) {
+    EVP_PKEY *key = decode_at(crypto, selection, (size_t)(at - text));
+    if (key != NULL)
+      return key;
+    at = memmem(at, (size_t)(end - at), mark, sizeof(mark) - 1);
+    if (at == NULL)
+      break;
+    at += sizeof(mark) - 1;
+  }
   return NULL;
 }
 
