@@ -217,10 +217,11 @@ static int pass_on(uvw_zlib *z) {
     if (data == NULL && piece > 0)
       return end(z, ENOMEM);
     uvw__io io = {data, piece, z->buffer + z->length, room};
+    codec->job = &z->job;
     int trouble = codec->ops->step(codec, &io, piece == left ? z->flush : 0);
     uvw_buffer_put(copy, copy_size);
     if (trouble != UVW_ZLIB_FINE)
-      return fail_as_codec(z);
+      return uvw_stopping(&z->job) ? end(z, ECANCELED) : fail_as_codec(z);
     bool stuck = io.in_left == piece && io.out_left == room && !codec->pending;
     z->offset += piece - io.in_left;
     z->length += room - io.out_left;

@@ -152,6 +152,7 @@ typedef struct {
 struct uvw__codec {
   const uvw__codec_ops *ops;
   const uvw_zlib_config *config; /* outlives the codec */
+  uvw_job *job;                  /* which takes a step just now */
   bool ended;                    /* at the end of the compressed data */
   bool pending;                  /* it has more output than there was room for */
   size_t piece, room;            /* at most so much input and output in a step */

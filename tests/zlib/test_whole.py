@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import until
+from tests.support import python, until
 from uvworks import pool, zlib
 from uvworks.zlib import constants as c
 
@@ -516,6 +516,53 @@ async def test_cancel_frees_the_worker(name: str) -> None:
         taken.append(loop.time() - begun)
     slow = 4 if "asan" in os.environ.get("LD_PRELOAD", "") else 1
     assert min(taken) < 0.05 * slow, taken
+
+
+async def test_brotli_is_left_in_the_middle_of_its_work() -> None:
+    before = pool.statistics().lanes["cpu"]
+    for patience in (0.01, 0.3, 0.7):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(patience):
+                await zlib.brotli_compress(sources()[: 4 << 20])
+    stream = zlib.create_brotli_compress()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await stream.write(sources()[: 4 << 20])
+    assert stream.closed
+    await until(lambda: not pool.statistics().lanes["cpu"].running)
+    after = pool.statistics().lanes["cpu"]
+    assert (after.cancelled - before.cancelled, after.failed - before.failed) == (4, 0)
+
+
+NO_MEMORY = """
+import asyncio, pathlib, resource
+from uvworks import pool, zlib
+
+pool.configure(size=1)  # whose thread has what the C library gives it at its first job, or ends the process
+large_window = {1: 5, 2: 28, 6: 1}  # of which brotli wants 512 MiB
+
+async def main():
+    data = b"all work and no play " * 20_000
+    await zlib.brotli_compress(data, params={1: 5})
+    used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20), -1))
+    stream = zlib.create_brotli_compress(params=large_window)
+    for call in zlib.brotli_compress(data, params=large_window), stream.write(data):
+        try:
+            await call
+        except MemoryError:
+            print("refused")
+    assert stream.closed
+    assert await zlib.brotli_decompress(await zlib.brotli_compress(data, params={1: 5})) == data
+
+asyncio.run(main())
+"""
+
+
+def test_brotli_without_memory() -> None:
+    if "asan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("a sanitizer has more address space than may be limited")
+    assert python(NO_MEMORY).stdout == "refused\nrefused\n"
 
 
 async def test_timeout() -> None:
