@@ -235,7 +235,9 @@ async def test_damaged_keys() -> None:
     assert refused > len(text)
 
 
-@pytest.mark.parametrize("piece", ["\n", "x\n", "-----BEGIN X-----\nAA==\n-----END X-----\n", "-----BEGIN ", "\x30\x80"])
+@pytest.mark.parametrize(
+    "piece", ["\n", "x\n", "-----BEGIN X-----\nAA==\n-----END X-----\n", "-----BEGIN ", "\x30\x80"]
+)
 async def test_a_long_text_without_a_key(piece: str) -> None:
     async with asyncio.timeout(20):  # OpenSSL would take hours for some, were it asked again and again
         with pytest.raises(ValueError, match="key"):
