@@ -19,7 +19,7 @@ static int start(uvw_crypto *crypto) {
   if (crypto->state == NULL || EVP_DigestInit_ex2(crypto->state, crypto->md, NULL) != 1)
     return UVW_EOPENSSL;
   if (crypto->path != NULL) {
-    crypto->fd = open(crypto->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    crypto->fd = open(crypto->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (crypto->fd < 0)
       return errno;
   }

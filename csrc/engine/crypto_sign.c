@@ -93,43 +93,39 @@ static bool give_p1363(uvw_crypto *crypto, const unsigned char *der, size_t size
   return worked;
 }
 
-/* ed25519 and ed448 read the data twice, and if it were not the same both
- * times, two signatures would give the private key away: so what might be
- * changed meanwhile is copied. */
-static int sign_at_once(uvw_crypto *crypto, unsigned char *signature, size_t *size) {
-  const uvw_span *in = &crypto->in[0];
-  if (!crypto->mutable)
-    return EVP_DigestSign(crypto->state, signature, size, in->data, in->size);
-  void *copy = malloc(in->size > 0 ? in->size : 1);
-  if (copy == NULL)
-    return 0;
-  memcpy(copy, in->data, in->size);
-  int worked = EVP_DigestSign(crypto->state, signature, size, copy, in->size);
-  free(copy);
-  return worked;
-}
-
-static bool finish_signing(uvw_crypto *crypto) {
+static bool finish_signing(uvw_crypto *crypto, const void *data) {
   size_t size = (size_t)EVP_PKEY_get_size(crypto->key);
   unsigned char *signature = malloc(size);
   bool worked = signature != NULL &&
                 (takes_all_at_once(crypto->key)
-                     ? sign_at_once(crypto, signature, &size)
+                     ? EVP_DigestSign(crypto->state, signature, &size, data, crypto->in[0].size)
                      : EVP_DigestSignFinal(crypto->state, signature, &size)) == 1 &&
                 (crypto->p1363 ? give_p1363 : give)(crypto, signature, size);
   free(signature);
   return worked;
 }
 
+/* ed25519 and ed448 read the data twice, and if it were not the same both
+ * times, two signatures would give the private key away: so what might be
+ * changed meanwhile is copied. */
 int uvw_crypto_sign(uvw_crypto *crypto) {
   if (crypto->state == NULL && (!uvw__crypto_read_key(crypto) || start(crypto, true) != 1))
     return uvw__crypto_end(crypto, false);
+  const uvw_span *in = &crypto->in[0];
+  void *copy = NULL;
   if (!takes_all_at_once(crypto->key)) {
     int step = feed(crypto, true);
     if (step != UVW__GO_ON)
       return step;
+  } else if (crypto->mutable) {
+    copy = malloc(in->size > 0 ? in->size : 1);
+    if (copy == NULL)
+      return uvw__crypto_fail(crypto, ENOMEM);
+    memcpy(copy, in->data, in->size);
   }
-  return uvw__crypto_end(crypto, finish_signing(crypto));
+  bool worked = finish_signing(crypto, copy != NULL ? copy : in->data);
+  free(copy);
+  return uvw__crypto_end(crypto, worked);
 }
 
 /* The signature in DER, when it came in IEEE P1363's form; *made is then to be
