@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
 RecordType: TypeAlias = Literal["A", "AAAA", "CAA", "CNAME", "MX", "NAPTR", "NS", "PTR", "SOA", "SRV", "TXT"]
 
@@ -60,6 +60,9 @@ class SRV(NamedTuple):
     port: int
     name: str
 
+
+#: What a type of record gives.
+Records: TypeAlias = list[str] | list[bytes] | list[CAA] | list[MX] | list[NAPTR] | list[SRV] | SOA
 
 _SHAPES: dict[str, Callable[[Any], Any]] = {
     "A": lambda data: data.addr,
@@ -120,7 +123,23 @@ class Resolver:
         except self._pycares.AresError as error:
             raise ValueError(f"servers: {error.args[-1]}") from None
 
-    async def resolve(self, name: str, rrtype: RecordType = "A") -> Any:
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["A", "AAAA", "CNAME", "NS", "PTR"] = "A") -> list[str]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["TXT"]) -> list[bytes]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["CAA"]) -> list[CAA]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["MX"]) -> list[MX]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["NAPTR"]) -> list[NAPTR]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["SRV"]) -> list[SRV]: ...
+    @overload
+    async def resolve(self, name: str, rrtype: Literal["SOA"]) -> SOA: ...
+    @overload
+    async def resolve(self, name: str, rrtype: RecordType) -> Records: ...
+    async def resolve(self, name: str, rrtype: RecordType = "A") -> Records:
         """The records of a name, in the order of the answer.
 
         A list: of addresses (A, AAAA), of names (CNAME, NS, PTR), of bytes
@@ -170,14 +189,14 @@ class Resolver:
         records = [_SHAPES[rrtype](record.data) for record in answer if record.type == number]
         if not records:  # a chain of CNAMEs that leads nowhere
             raise _error(self._pycares, self._pycares.errno.ARES_ENODATA)
-        return records[0] if rrtype == "SOA" else records
+        found: Records = records[0] if rrtype == "SOA" else records
+        return found
 
     async def reverse(self, address: str) -> list[str]:
         """The names that stand for a numeric address in DNS. Node's dns.reverse."""
         if not isinstance(address, str):
             raise TypeError(f"address: expected str, got {address!r}")
-        names: list[str] = await self.resolve(ip_address(address).reverse_pointer, "PTR")
-        return names
+        return await self.resolve(ip_address(address).reverse_pointer, "PTR")
 
     def close(self) -> None:
         """End it: who still waits gets socket.gaierror."""
@@ -204,7 +223,23 @@ def _resolver() -> Resolver:
     return _default
 
 
-async def resolve(name: str, rrtype: RecordType = "A") -> Any:
+@overload
+async def resolve(name: str, rrtype: Literal["A", "AAAA", "CNAME", "NS", "PTR"] = "A") -> list[str]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["TXT"]) -> list[bytes]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["CAA"]) -> list[CAA]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["MX"]) -> list[MX]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["NAPTR"]) -> list[NAPTR]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["SRV"]) -> list[SRV]: ...
+@overload
+async def resolve(name: str, rrtype: Literal["SOA"]) -> SOA: ...
+@overload
+async def resolve(name: str, rrtype: RecordType) -> Records: ...
+async def resolve(name: str, rrtype: RecordType = "A") -> Records:
     """Resolver.resolve(), with the system's servers."""
     return await _resolver().resolve(name, rrtype)
 
