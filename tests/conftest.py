@@ -94,8 +94,14 @@ def engine_started() -> None:
             runner.run(fs.stat("/"))
             runner.run(pool.submit(int))
             runner.run(resolved("localhost"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def young_collector(engine_started: None) -> None:
+    """What stands when a module begins, pytest's thousands of reports too, is looked at once and not after each test."""
+    gc.unfreeze()
     gc.collect()
-    gc.freeze()  # the modules loaded so far need no second look: gc.collect() after each test stays cheap
+    gc.freeze()
 
 
 def open_files() -> set[tuple[str, str]]:
@@ -120,7 +126,7 @@ def threads() -> set[tuple[str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(engine_started: None) -> Iterator[None]:
+def nothing_leaks(young_collector: None) -> Iterator[None]:
     files_before, threads_before = open_files(), {tid for tid, _ in threads()}
     yield
     gc.collect()

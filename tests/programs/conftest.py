@@ -146,5 +146,12 @@ def postgres() -> Iterator[dict[str, Any]]:
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         where = {"host": "127.0.0.1", "port": port, "user": "tester", "database": "postgres"}
         socket_path = str(directory / f".s.PGSQL.{port}")
-        with running_server(command, directory, lambda: accepts(("127.0.0.1", port)), **user):
+
+        def ready() -> bool:  # it accepts earlier, only to say that it is starting up
+            try:
+                return (data / "postmaster.pid").read_text().split()[-1] == "ready"
+            except (FileNotFoundError, IndexError):
+                return False
+
+        with running_server(command, directory, ready, **user):
             yield {**where, "socket_directory": str(Path(socket_path).parent)}
