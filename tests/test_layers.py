@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import uvworks
-from uvworks import crypto, dns, errors, fs, pool, uv
+from uvworks import crypto, dns, errors, fs, pool, uv, zlib
 
 SOURCES = Path(__file__).parent.parent
 PYTHON = sorted((SOURCES / "src" / "uvworks").rglob("*.py"))
 BINDING = {"_native.py", "_engine.py", "pool.py", "uv.py"}
 # fs names its jobs to the engine through _engine.core; it sees neither ffi nor lib.
-PUBLIC = [crypto, dns, fs, pool, uv, errors]
+PUBLIC = [crypto, dns, fs, pool, uv, zlib, errors]
 
 
 def names_used(path: Path) -> set[str]:

@@ -56,13 +56,14 @@ static kept_states *kept_here(void) {
 
 /* Encoding ---------------------------------------------------------------- */
 
+/* Other data shows it soon. */
 static bool has_few_letters(const uint8_t *data, size_t size) {
   bool seen[256] = {false};
   unsigned letters = 0;
-  for (size_t i = 0; i < size; i++)
+  for (size_t i = 0; i < size && letters <= 16; i++) {
+    letters += !seen[data[i]];
     seen[data[i]] = true;
-  for (int i = 0; i < 256; i++)
-    letters += seen[i];
+  }
   return letters <= 16;
 }
 

@@ -443,22 +443,67 @@ async def test_large_results_come_as_they_are_ready() -> None:
 
 
 async def test_many_large_ones_leave_other_lanes_their_turn() -> None:
-    data = noise(3 << 20)
+    data = noise(16 << 20)
     lane, loop = pool.lane("cpu"), asyncio.get_running_loop()
     before, lane.limit = lane.limit, 64  # as many as there may be
     try:
-        begun = loop.time()
-        tasks = [asyncio.create_task(zlib.brotli_compress(data, params={c.BROTLI_PARAM_QUALITY: 9})) for _ in range(12)]
-        longest = 0.0
+        params = {c.BROTLI_PARAM_QUALITY: 6}
+        tasks = [asyncio.create_task(zlib.brotli_compress(data, params=params)) for _ in range(12)]
+        waits = []
         while not all(task.done() for task in tasks):
             asked = loop.time()
             await pool.submit(int)
-            longest = max(longest, loop.time() - asked)
+            waits.append(loop.time() - asked)
             await asyncio.sleep(0.005)
-        assert longest < (loop.time() - begun) / 5
         await asyncio.gather(*tasks)
     finally:
         lane.limit = before
+    assert sorted(waits)[-4] < 0.08  # one of these takes some 200 ms, a piece of it a few
+
+
+FORKED = """
+import asyncio, os, random
+from uvworks import pool, zlib
+
+noise = random.Random(0).randbytes(1 << 20)
+pool.configure(size=8, lanes={"cpu": {"limit": 7}})
+
+async def parent():
+    slow = [asyncio.ensure_future(zlib.brotli_compress(noise * 8, params={1: 9})) for _ in range(7)]
+    while pool.statistics().lanes["cpu"].running < 5:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    forked = os.fork()
+    for task in slow:
+        task.cancel()
+    return forked
+
+async def child():
+    pool.lane("cpu").limit = 1
+    large = asyncio.ensure_future(zlib.gzip(noise * 64, level=1))
+    while not pool.statistics().lanes["cpu"].running:
+        await asyncio.sleep(0.001)
+    await zlib.gzip(noise)
+    assert not large.done()
+    await large
+
+loop = asyncio.new_event_loop()
+forked = loop.run_until_complete(parent())
+if forked == 0:
+    status = 1
+    try:
+        asyncio.run(child())
+        status = 0
+    finally:
+        os._exit(status)
+assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+"""
+
+
+def test_a_forked_child_does_not_count_its_parents_states() -> None:
+    python(FORKED, warnings="ignore")
 
 
 async def test_large_states_are_counted_as_such() -> None:

@@ -33,8 +33,7 @@ CHUNK_SIZE: Final = 64 << 10
 
 # Inputs up to so many bytes are compressed or decompressed at once by the loop's thread: a trip to a worker would take
 # longer. (Measured by benchmarks/zlib.py.)
-_INLINE_ENCODE: Final = 1 << 10
-_INLINE_DECODE: Final = 1 << 10
+_INLINE: Final = 1 << 10
 _INLINE_MOST: Final = 64 << 10
 
 
@@ -78,6 +77,8 @@ _ENCODERS = frozenset((Format.DEFLATE, Format.GZIP, Format.DEFLATE_RAW, Format.B
 
 
 class _CommonOptions(TypedDict, total=False):
+    """For all: `chunk_size`, `max_output_length` and `inline_size` in bytes, see docs/api.md."""
+
     flush: int
     finish_flush: int
     chunk_size: int
@@ -128,9 +129,7 @@ class Settings:
         limit = given.pop("max_output_length", None if format.encodes else MAX_OUTPUT_LENGTH)
         self.limit: int | None = None if limit is None else ranged("max_output_length", limit, 1, None)
         inline = given.pop("inline_size", None)
-        if inline is None:
-            inline = _INLINE_ENCODE if format.encodes else _INLINE_DECODE
-        self.inline_size = min(ranged("inline_size", inline, 0, None), _INLINE_MOST)
+        self.inline_size = min(ranged("inline_size", _INLINE if inline is None else inline, 0, None), _INLINE_MOST)
         level = window_bits = mem_level = strategy = 0
         dictionary: bytes | None = None
         params: bytes | None = None

@@ -38,6 +38,9 @@ class Stream:
     """A compressor or decompressor fed in pieces; made by the create_... functions.
 
     Every operation returns the output that it brought, which may be empty.
+    They raise DataError, OutputTooLarge, OptionError and MemoryError, TypeError
+    and ValueError for wrong arguments and for a stream that is closed or
+    finished, and RuntimeError on another event loop.
     Operations of several tasks take their turns. One that is cancelled or
     fails leaves the codec in the middle of its work, and so closes the stream.
     A stream belongs to the event loop of its first operation.

@@ -1,4 +1,9 @@
-"""Whole inputs in one call: one job on the lane cpu each, or none for a small input."""
+"""Whole inputs in one call: one job on the lane cpu each, or none for a small input.
+
+Every function takes a contiguous bytes-like object and returns bytes, or Info with info=True. Options are those of the
+classes in _options.py. All raise TypeError and ValueError for arguments before anything is submitted, OutputTooLarge
+beyond max_output_length, MemoryError, and uvworks.PoolSaturated where the lane is bounded and full.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +75,10 @@ async def inflate(data: Buffer, *, info: Literal[False] = False, **options: Unpa
 @overload
 async def inflate(data: Buffer, *, info: Literal[True], **options: Unpack[InflateOptions]) -> Info: ...
 async def inflate(data: Buffer, *, info: bool = False, **options: Unpack[InflateOptions]) -> bytes | Info:
-    """Decompress the zlib format; what follows the data is ignored. Node's zlib.inflate."""
+    """Decompress the zlib format; what follows the data is ignored. Node's zlib.inflate.
+
+    Raises DataError, and TruncatedError for data without its end.
+    """
     result: bytes | Info = await _whole(Format.INFLATE, data, options, info)
     return result
 
@@ -80,7 +88,10 @@ async def inflate_raw(data: Buffer, *, info: Literal[False] = False, **options: 
 @overload
 async def inflate_raw(data: Buffer, *, info: Literal[True], **options: Unpack[InflateOptions]) -> Info: ...
 async def inflate_raw(data: Buffer, *, info: bool = False, **options: Unpack[InflateOptions]) -> bytes | Info:
-    """Decompress raw deflate data; what follows it is ignored. Node's zlib.inflateRaw."""
+    """Decompress raw deflate data; what follows it is ignored. Node's zlib.inflateRaw.
+
+    Raises DataError, and TruncatedError for data without its end.
+    """
     result: bytes | Info = await _whole(Format.INFLATE_RAW, data, options, info)
     return result
 
@@ -90,7 +101,10 @@ async def gunzip(data: Buffer, *, info: Literal[False] = False, **options: Unpac
 @overload
 async def gunzip(data: Buffer, *, info: Literal[True], **options: Unpack[InflateOptions]) -> Info: ...
 async def gunzip(data: Buffer, *, info: bool = False, **options: Unpack[InflateOptions]) -> bytes | Info:
-    """Decompress gzip data, of all its members; zeros after the last one are padding. Node's zlib.gunzip."""
+    """Decompress gzip data, of all its members; zeros after the last one are padding. Node's zlib.gunzip.
+
+    Raises DataError, also for anything else that follows a member, and TruncatedError for data without its end.
+    """
     result: bytes | Info = await _whole(Format.GUNZIP, data, options, info)
     return result
 
@@ -100,7 +114,10 @@ async def unzip(data: Buffer, *, info: Literal[False] = False, **options: Unpack
 @overload
 async def unzip(data: Buffer, *, info: Literal[True], **options: Unpack[InflateOptions]) -> Info: ...
 async def unzip(data: Buffer, *, info: bool = False, **options: Unpack[InflateOptions]) -> bytes | Info:
-    """Decompress gzip or zlib data, whichever it is. Node's zlib.unzip."""
+    """Decompress gzip or zlib data, whichever it is. Node's zlib.unzip.
+
+    Raises what gunzip() and inflate() do.
+    """
     result: bytes | Info = await _whole(Format.UNZIP, data, options, info)
     return result
 
@@ -110,7 +127,10 @@ async def brotli_compress(data: Buffer, *, info: Literal[False] = False, **optio
 @overload
 async def brotli_compress(data: Buffer, *, info: Literal[True], **options: Unpack[BrotliOptions]) -> Info: ...
 async def brotli_compress(data: Buffer, *, info: bool = False, **options: Unpack[BrotliOptions]) -> bytes | Info:
-    """Compress to the brotli format (RFC 7932). Node's zlib.brotliCompress."""
+    """Compress to the brotli format (RFC 7932), at quality 11 unless told otherwise. Node's zlib.brotliCompress.
+
+    Raises OptionError for a parameter that the codec refuses.
+    """
     result: bytes | Info = await _whole(Format.BROTLI_ENCODE, data, options, info)
     return result
 
@@ -122,7 +142,10 @@ async def brotli_decompress(
 @overload
 async def brotli_decompress(data: Buffer, *, info: Literal[True], **options: Unpack[BrotliOptions]) -> Info: ...
 async def brotli_decompress(data: Buffer, *, info: bool = False, **options: Unpack[BrotliOptions]) -> bytes | Info:
-    """Decompress the brotli format; what follows the data is ignored. Node's zlib.brotliDecompress."""
+    """Decompress the brotli format; what follows the data is ignored. Node's zlib.brotliDecompress.
+
+    Raises DataError, TruncatedError for data without its end, and OptionError.
+    """
     result: bytes | Info = await _whole(Format.BROTLI_DECODE, data, options, info)
     return result
 
@@ -132,7 +155,10 @@ async def zstd_compress(data: Buffer, *, info: Literal[False] = False, **options
 @overload
 async def zstd_compress(data: Buffer, *, info: Literal[True], **options: Unpack[ZstdOptions]) -> Info: ...
 async def zstd_compress(data: Buffer, *, info: bool = False, **options: Unpack[ZstdOptions]) -> bytes | Info:
-    """Compress to the Zstandard format (RFC 8878). Node's zlib.zstdCompress."""
+    """Compress to the Zstandard format (RFC 8878), at level 3 unless told otherwise. Node's zlib.zstdCompress.
+
+    Raises OptionError for a parameter that the codec refuses.
+    """
     result: bytes | Info = await _whole(Format.ZSTD_COMPRESS, data, options, info)
     return result
 
@@ -142,11 +168,17 @@ async def zstd_decompress(data: Buffer, *, info: Literal[False] = False, **optio
 @overload
 async def zstd_decompress(data: Buffer, *, info: Literal[True], **options: Unpack[ZstdOptions]) -> Info: ...
 async def zstd_decompress(data: Buffer, *, info: bool = False, **options: Unpack[ZstdOptions]) -> bytes | Info:
-    """Decompress Zstandard frames, one or several. Node's zlib.zstdDecompress."""
+    """Decompress Zstandard frames, one or several; what follows them is ignored. Node's zlib.zstdDecompress.
+
+    Raises DataError, TruncatedError for data without its end, and OptionError.
+    """
     result: bytes | Info = await _whole(Format.ZSTD_DECOMPRESS, data, options, info)
     return result
 
 
 def crc32(data: Buffer | str, value: int = 0) -> int:
-    """The CRC-32 of the data, going on from `value`, at once and without the pool. Node's zlib.crc32."""
+    """The CRC-32 of the data, going on from `value`, at once and without the pool. Node's zlib.crc32.
+
+    A str counts in UTF-8; of `value` the lowest 32 bits count. Raises TypeError.
+    """
     return core.crc32(data.encode() if isinstance(data, str) else data, value)
