@@ -34,6 +34,7 @@ PAIRS: dict[str, tuple[Call, Call]] = {
     "zstd": (zlib.zstd_compress, zlib.zstd_decompress),
 }
 DECODERS: dict[str, Call] = {pair[1].__name__: pair[1] for pair in PAIRS.values()}
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")  # slower, and keeps up to 256 MiB of what was freed
 FAST: dict[str, Any] = {"brotli": {"params": {c.BROTLI_PARAM_QUALITY: 3}}}
 
 pair = pytest.mark.parametrize("name", PAIRS)
@@ -421,7 +422,7 @@ async def test_ten_thousand_at_once(name: str) -> None:
     before = resident()
     results = await asyncio.gather(*[encode(data, inline_size=0, **options) for _ in range(10_000)])
     # Ten thousand states of zlib would be 2.6 GB; the results, tasks and jobs are some 4 KiB each.
-    assert resident() - before < 200 << 20
+    assert resident() - before < (600 if SANITIZED else 200) << 20
     assert all(result == one for result in results)
     assert len(await asyncio.gather(*[decode(one, inline_size=0) for _ in range(10_000)])) == 10_000
     assert pool.statistics().lanes["cpu"].waiting == 0
@@ -515,7 +516,7 @@ async def test_large_states_are_counted_as_such() -> None:
         await asyncio.sleep(0.002)
         most = max(most, resident())
     await asyncio.gather(*tasks)
-    assert most - before < 600 << 20
+    assert most - before < (900 if SANITIZED else 600) << 20
 
 
 def resident() -> int:
@@ -559,8 +560,7 @@ async def test_cancel_frees_the_worker(name: str) -> None:
             await task
         await until(lambda: not pool.statistics().lanes["cpu"].running)
         taken.append(loop.time() - begun)
-    slow = 4 if "asan" in os.environ.get("LD_PRELOAD", "") else 1
-    assert min(taken) < 0.05 * slow, taken
+    assert min(taken) < (0.2 if SANITIZED else 0.05), taken
 
 
 async def test_brotli_is_left_in_the_middle_of_its_work() -> None:
@@ -605,7 +605,7 @@ asyncio.run(main())
 
 
 def test_brotli_without_memory() -> None:
-    if "asan" in os.environ.get("LD_PRELOAD", ""):
+    if SANITIZED:
         pytest.skip("a sanitizer has more address space than may be limited")
     assert python(NO_MEMORY).stdout == "refused\nrefused\n"
 
