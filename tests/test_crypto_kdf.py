@@ -83,7 +83,7 @@ async def test_rfc_5869(args: tuple[Any, ...], expected: str) -> None:
 
 @given(st.binary(max_size=150), st.binary(max_size=150), st.integers(1, 50), st.integers(1, 200))
 def test_pbkdf2_and_hashlib(run: Run, password: bytes, salt: bytes, iterations: int, keylen: int) -> None:
-    for digest in ("sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "blake2b"):
+    for digest in ("sha1", "sha224", "sha256", "sha384", "sha512", "sha512_256", "sha3_224", "md5", "blake2b"):
         found = run(crypto.pbkdf2(password, salt, iterations, keylen, digest))
         assert found == hashlib.pbkdf2_hmac(digest, password, salt, iterations, keylen)
 
@@ -142,6 +142,8 @@ async def test_the_names_of_a_digest(digest: str) -> None:
         (lambda: crypto.pbkdf2("a", "b", 1, 20, ""), ValueError, "digest"),
         (lambda: crypto.pbkdf2("a", "b", 1, 20, "sha1\0"), ValueError, None),
         (lambda: crypto.pbkdf2("a", "b", 1, 20, "shake128"), ValueError, "digest"),
+        (lambda: crypto.pbkdf2("a", "b", 1, 20, "null"), ValueError, "digest"),
+        (lambda: crypto.hkdf("null", "a", "b", "c", 20), ValueError, "digest"),
         (lambda: crypto.pbkdf2("a", "b", 1, 20, None), TypeError, "digest"),  # type: ignore[arg-type]
         (lambda: crypto.pbkdf2(None, "b", 1, 20, "sha1"), TypeError, "password"),  # type: ignore[arg-type]
         (lambda: crypto.pbkdf2("a", 1, 1, 20, "sha1"), TypeError, "salt"),  # type: ignore[arg-type]

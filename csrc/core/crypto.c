@@ -102,7 +102,7 @@ static bool is_xof(const EVP_MD *md) { return (EVP_MD_get_flags(md) & EVP_MD_FLA
 /* For constructions on HMAC. */
 static EVP_MD *fixed_digest(PyObject *name) {
   EVP_MD *md = crypto_digest(name, "digest");
-  if (md == NULL || !is_xof(md))
+  if (md == NULL || (!is_xof(md) && EVP_MD_get_size(md) > 0))
     return md;
   PyErr_Format(PyExc_ValueError, "digest: %R has no fixed length", name);
   EVP_MD_free(md);

@@ -1,10 +1,10 @@
 /* PBKDF2. An iteration is two runs of the digest's compression function over
- * blocks that differ in their first bytes only. OpenSSL's own PBKDF2 copies a
- * digest context for each, which costs more than the digests do, and does not
- * come back before its end. So for SHA-1 and SHA-2 the loop is here, around
- * OpenSSL's compression functions, and looks up now and then; for the others
- * it is OpenSSL's, and a cancel orphans the job. What is hashed once only,
- * password and salt, goes through EVP. */
+ * blocks that differ in their first bytes only. OpenSSL's own PBKDF2 copies
+ * four digest contexts for each, which costs more than the digests do, and
+ * does not come back before its end. So the loop is here, and looks up now and
+ * then: for SHA-1 and SHA-2 around OpenSSL's compression functions, for the
+ * others with two copies. What is hashed once only, password and salt, goes
+ * through EVP. */
 #define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Transform and its like */
 #include "crypto.h"
 #include "internal.h"
@@ -18,6 +18,7 @@
 #include <openssl/sha.h>
 
 #define CHUNK 1024            /* iterations between two looks: some tenths of a millisecond */
+enum { MAX_BLOCK = 200 };     /* bytes; more than any digest takes at a time */
 #define FED ((size_t)1 << 18) /* bytes hashed between two looks */
 
 /* Each begins with the words that go from block to block, and a transform
@@ -36,19 +37,22 @@ _Static_assert(offsetof(SHA_CTX, h4) == 16 && offsetof(SHA256_CTX, h) == 0 &&
 
 typedef struct {
   const char *name;
-  size_t block, size, state; /* bytes: of the input, the result, the words */
-  bool wide;                 /* words of 64 bits */
+  size_t state; /* bytes of words */
+  bool wide;    /* words of 64 bits */
   int (*init)(digest *state);
   void (*transform)(digest *state, const unsigned char *block);
 } compression;
 
-/* Where a derivation stands: the HMAC's two keyed states and a digest that has
- * had the salt, the block that goes round, and the sum so far of this part of
- * the result. */
+enum { INNER, OUTER };
+
+/* Where a derivation stands: the HMAC's two keyed states, as contexts and, for
+ * a digest that is known, as bare words; a context that has had the salt, too;
+ * the block that goes round, and the sum so far of this part of the result. */
 struct uvw_pbkdf2 {
-  const compression *by;
-  digest inner, outer;
-  EVP_MD_CTX *salted, *copy;
+  const compression *by; /* or NULL */
+  size_t block_size, size;
+  EVP_MD_CTX *keyed[2], *salted, *copy;
+  digest words[2];
   union {
     unsigned char bytes[128];
     uint64_t longs[16];
@@ -77,11 +81,11 @@ static void transform_sha512(digest *state, const unsigned char *block) {
 
 static const compression *compression_of(const EVP_MD *md) {
   static const compression known[] = {
-      {"SHA1", 64, 20, 20, false, init_sha1, transform_sha1},
-      {"SHA2-224", 64, 28, 32, false, init_sha224, transform_sha256},
-      {"SHA2-256", 64, 32, 32, false, init_sha256, transform_sha256},
-      {"SHA2-384", 128, 48, 64, true, init_sha384, transform_sha512},
-      {"SHA2-512", 128, 64, 64, true, init_sha512, transform_sha512},
+      {"SHA1", 20, false, init_sha1, transform_sha1},
+      {"SHA2-224", 32, false, init_sha224, transform_sha256},
+      {"SHA2-256", 32, false, init_sha256, transform_sha256},
+      {"SHA2-384", 64, true, init_sha384, transform_sha512},
+      {"SHA2-512", 64, true, init_sha512, transform_sha512},
   };
   for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
     if (EVP_MD_is_a(md, known[i].name))
@@ -90,17 +94,22 @@ static const compression *compression_of(const EVP_MD *md) {
 }
 
 /* Runs the block through a keyed state, and puts the result into the block. */
-static void turn(struct uvw_pbkdf2 *at, digest *state, const digest *keyed) {
+static bool turn(struct uvw_pbkdf2 *at, digest *state, int side) {
   const compression *by = at->by;
-  memcpy(state, keyed, by->state);
+  if (by == NULL)
+    return EVP_MD_CTX_copy_ex(at->copy, at->keyed[side]) == 1 &&
+           EVP_DigestUpdate(at->copy, at->block.bytes, at->size) == 1 &&
+           EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) == 1;
+  memcpy(state, &at->words[side], by->state);
   by->transform(state, at->block.bytes);
   if (by->wide)
-    for (size_t i = 0; i < by->size / 8; i++)
+    for (size_t i = 0; i < at->size / 8; i++)
       state->longs[i] = htobe64(state->longs[i]);
   else
-    for (size_t i = 0; i < by->size / 4; i++)
+    for (size_t i = 0; i < at->size / 4; i++)
       state->words[i] = htobe32(state->words[i]);
-  memcpy(at->block.bytes, state, by->size);
+  memcpy(at->block.bytes, state, at->size);
+  return true;
 }
 
 /* 0, ECANCELED or UVW_EOPENSSL. */
@@ -118,7 +127,7 @@ static int feed(uvw_crypto *crypto, EVP_MD_CTX *context, const uvw_span *in) {
 /* HMAC's key: the password, or its digest when it is longer than a block. */
 static int read_password(uvw_crypto *crypto, struct uvw_pbkdf2 *at, unsigned char *pad) {
   const uvw_span *password = &crypto->in[0];
-  if (password->size <= at->by->block) {
+  if (password->size <= at->block_size) {
     memcpy(pad, password->data, password->size);
     return 0;
   }
@@ -128,63 +137,75 @@ static int read_password(uvw_crypto *crypto, struct uvw_pbkdf2 *at, unsigned cha
   return error == 0 && EVP_DigestFinal_ex(at->copy, pad, NULL) != 1 ? UVW_EOPENSSL : error;
 }
 
-/* The keyed states, what follows the changing bytes of the block, and the salt. */
-static int start(uvw_crypto *crypto, struct uvw_pbkdf2 *at, const uvw_span *salt) {
+static int key(uvw_crypto *crypto, struct uvw_pbkdf2 *at) {
   const compression *by = at->by;
-  unsigned char pad[128] = {0};
-  at->salted = EVP_MD_CTX_new();
-  at->copy = EVP_MD_CTX_new();
-  int error = at->salted == NULL || at->copy == NULL ? ENOMEM : read_password(crypto, at, pad);
-  for (size_t i = 0; i < by->block; i++)
-    pad[i] ^= 0x36;
-  by->init(&at->inner);
-  by->transform(&at->inner, pad);
-  if (error == 0 && (EVP_DigestInit_ex2(at->salted, crypto->md, NULL) != 1 ||
-                     EVP_DigestUpdate(at->salted, pad, by->block) != 1))
-    error = UVW_EOPENSSL;
-  for (size_t i = 0; i < by->block; i++)
-    pad[i] ^= 0x36 ^ 0x5c;
-  by->init(&at->outer);
-  by->transform(&at->outer, pad);
+  unsigned char pad[MAX_BLOCK] = {0};
+  int error = read_password(crypto, at, pad);
+  for (int side = INNER; side <= OUTER && error == 0; side++) {
+    for (size_t i = 0; i < at->block_size; i++)
+      pad[i] ^= side == INNER ? 0x36 : 0x36 ^ 0x5c;
+    if (EVP_DigestInit_ex2(at->keyed[side], crypto->md, NULL) != 1 ||
+        EVP_DigestUpdate(at->keyed[side], pad, at->block_size) != 1)
+      error = UVW_EOPENSSL;
+    if (by != NULL) {
+      by->init(&at->words[side]);
+      by->transform(&at->words[side], pad);
+    }
+  }
   uvw_crypto_wipe(pad, sizeof(pad));
-  uint64_t bits = htobe64(8 * (by->block + by->size));
-  at->block.bytes[by->size] = 0x80;
-  memcpy(at->block.bytes + by->block - sizeof(bits), &bits, sizeof(bits));
-  return error == 0 ? feed(crypto, at->salted, salt) : error;
+  return error;
+}
+
+/* The keys, what follows the changing bytes of the block, and the salt. */
+static int start(uvw_crypto *crypto, struct uvw_pbkdf2 *at, const uvw_span *salt) {
+  EVP_MD_CTX **contexts[] = {&at->keyed[INNER], &at->keyed[OUTER], &at->salted, &at->copy};
+  for (size_t i = 0; i < sizeof(contexts) / sizeof(contexts[0]); i++)
+    if ((*contexts[i] = EVP_MD_CTX_new()) == NULL)
+      return ENOMEM;
+  int error = key(crypto, at);
+  if (error != 0)
+    return error;
+  if (at->by != NULL) {
+    uint64_t bits = htobe64(8 * (at->block_size + at->size));
+    at->block.bytes[at->size] = 0x80;
+    memcpy(at->block.bytes + at->block_size - sizeof(bits), &bits, sizeof(bits));
+  }
+  if (EVP_MD_CTX_copy_ex(at->salted, at->keyed[INNER]) != 1)
+    return UVW_EOPENSSL;
+  return feed(crypto, at->salted, salt);
 }
 
 /* The first iteration of a part: over the salt and the part's number. */
 static bool first(struct uvw_pbkdf2 *at, uint32_t part) {
   uint32_t number = htobe32(part);
-  if (EVP_MD_CTX_copy_ex(at->copy, at->salted) != 1 ||
-      EVP_DigestUpdate(at->copy, &number, sizeof(number)) != 1 ||
-      EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) != 1)
-    return false;
   digest state;
-  turn(at, &state, &at->outer);
+  bool worked = EVP_MD_CTX_copy_ex(at->copy, at->salted) == 1 &&
+                EVP_DigestUpdate(at->copy, &number, sizeof(number)) == 1 &&
+                EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) == 1 && turn(at, &state, OUTER);
   uvw_crypto_wipe(&state, sizeof(state));
   memcpy(at->sum, at->block.bytes, sizeof(at->sum));
   at->done = 1;
-  return true;
+  return worked;
 }
 
 /* What is beyond the result's size is in the sum, too, and nobody's. */
-static void iterate(struct uvw_pbkdf2 *at, uint64_t count) {
-  size_t longs = (at->by->size + 7) / 8;
+static bool iterate(struct uvw_pbkdf2 *at, uint64_t count) {
+  size_t longs = (at->size + 7) / 8;
   digest state;
-  for (uint64_t i = 0; i < count; i++) {
-    turn(at, &state, &at->inner);
-    turn(at, &state, &at->outer);
+  bool worked = true;
+  for (uint64_t i = 0; i < count && worked; i++) {
+    worked = turn(at, &state, INNER) && turn(at, &state, OUTER);
     for (size_t j = 0; j < longs; j++)
       at->sum[j] ^= at->block.longs[j];
   }
   uvw_crypto_wipe(&state, sizeof(state));
   at->done += count;
+  return worked;
 }
 
 /* The part's bytes, or those of them that are wanted. */
 static void give(struct uvw_pbkdf2 *at, unsigned char *out, size_t size, size_t *offset) {
-  size_t left = size - *offset, part = left < at->by->size ? left : at->by->size;
+  size_t left = size - *offset, part = left < at->size ? left : at->size;
   memcpy(out + *offset, at->sum, part);
   *offset += part;
   at->done = 0;
@@ -193,44 +214,41 @@ static void give(struct uvw_pbkdf2 *at, unsigned char *out, size_t size, size_t 
 void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at) {
   if (at == NULL)
     return;
+  EVP_MD_CTX_free(at->keyed[INNER]);
+  EVP_MD_CTX_free(at->keyed[OUTER]);
   EVP_MD_CTX_free(at->salted);
   EVP_MD_CTX_free(at->copy);
   uvw_crypto_wipe(at, sizeof(*at));
   free(at);
 }
 
-static struct uvw_pbkdf2 *new_pbkdf2(const compression *by) {
-  struct uvw_pbkdf2 *at = calloc(1, sizeof(*at));
-  if (at != NULL)
-    at->by = by;
-  return at;
-}
-
-static int by_openssl(uvw_crypto *crypto) {
-  const uvw_span *password = &crypto->in[0], *salt = &crypto->in[1];
-  crypto->secret = crypto->size;
-  return uvw__crypto_end(crypto,
-                         PKCS5_PBKDF2_HMAC(password->data, (int)password->size, salt->data,
-                                           (int)salt->size, (int)crypto->iterations, crypto->md,
-                                           (int)crypto->size, crypto->out) == 1);
+/* *out is to be freed, whatever comes. */
+static int begin(uvw_crypto *crypto, const uvw_span *salt, struct uvw_pbkdf2 **out) {
+  int block = EVP_MD_get_block_size(crypto->md), size = EVP_MD_get_size(crypto->md);
+  if (block <= 0 || block > MAX_BLOCK || size <= 0 || size > EVP_MAX_MD_SIZE)
+    return UVW_EOPENSSL; /* not for an HMAC */
+  struct uvw_pbkdf2 *at = *out = calloc(1, sizeof(*at));
+  if (at == NULL)
+    return ENOMEM;
+  at->by = compression_of(crypto->md);
+  at->block_size = (size_t)block;
+  at->size = (size_t)size;
+  return start(crypto, at, salt);
 }
 
 int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
   if (crypto->pbkdf2 == NULL) {
-    const compression *by = compression_of(crypto->md);
-    if (by == NULL)
-      return by_openssl(crypto);
-    crypto->pbkdf2 = new_pbkdf2(by);
-    int error = crypto->pbkdf2 != NULL ? start(crypto, crypto->pbkdf2, &crypto->in[1]) : ENOMEM;
+    int error = begin(crypto, &crypto->in[1], &crypto->pbkdf2);
     if (error != 0)
       return uvw__crypto_fail(crypto, error);
   }
   struct uvw_pbkdf2 *at = crypto->pbkdf2;
   while (crypto->offset < crypto->size) {
-    if (at->done == 0 && !first(at, (uint32_t)(crypto->offset / at->by->size) + 1))
+    if (at->done == 0 && !first(at, (uint32_t)(crypto->offset / at->size) + 1))
       return uvw__crypto_end(crypto, false);
     uint64_t left = crypto->iterations - at->done;
-    iterate(at, left < CHUNK ? left : CHUNK);
+    if (!iterate(at, left < CHUNK ? left : CHUNK))
+      return uvw__crypto_end(crypto, false);
     if (at->done == crypto->iterations) {
       give(at, crypto->out, crypto->size, &crypto->offset);
       crypto->secret = crypto->offset;
@@ -242,12 +260,12 @@ int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
   return UVW_DONE;
 }
 
-/* With one iteration, for scrypt; `crypto->md` is one of ours. *offset tells
- * how much there is, also after an error. */
+/* With one iteration, for scrypt. *offset tells how much there is, also after
+ * an error. */
 int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *out, size_t size,
                        size_t *offset) {
-  struct uvw_pbkdf2 *at = new_pbkdf2(compression_of(crypto->md));
-  int error = at != NULL ? start(crypto, at, salt) : ENOMEM;
+  struct uvw_pbkdf2 *at = NULL;
+  int error = begin(crypto, salt, &at);
   for (uint32_t part = 1; error == 0 && *offset < size; part++) {
     if (part % CHUNK == 0 && uvw_stopping(&crypto->job))
       error = ECANCELED;

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 async def pbkdf2(password: Data, salt: Data, iterations: int, keylen: int, digest: str) -> bytes:
     """`keylen` bytes from a password by PBKDF2 with HMAC.
 
-    Raises ValueError for an unknown digest, or one without a fixed length.
-    With sha1, sha224, sha256, sha384 and sha512 a cancel stops it; with others
-    it is one call of OpenSSL's, which keeps its worker to the end after a
-    cancel and is counted as orphaned.
-    Node's crypto.pbkdf2, lane ``cpu``.
+    Raises ValueError for an unknown digest, or one without a fixed length. A
+    cancel stops it. Node's crypto.pbkdf2, lane ``cpu``.
     """
     result: bytes = await core.pbkdf2(
         data("password", password),
