@@ -90,7 +90,7 @@ typedef struct {
 int timers_push(Timers *self, Handle *handle);
 /* NULL when none is due; gives the reference away. */
 Handle *timers_pop_due(Timers *self, double now);
-double timers_next(Timers *self);   /* INFINITY without any; drops cancelled ones */
+double timers_next(Timers *self); /* INFINITY without any; drops cancelled ones */
 void timers_note_cancel(Timers *self);
 void timers_clear(Timers *self);
 

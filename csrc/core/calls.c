@@ -10,7 +10,8 @@ static _Thread_local PyThreadState *worker_state;
 
 static void name_thread(void) {
   PyObject *threading = PyImport_ImportModule("threading");
-  PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
+  PyObject *thread =
+      threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
   PyObject *name = thread != NULL ? PyUnicode_FromFormat("uvworks-%u", uvw_worker_number()) : NULL;
   if (name == NULL || PyObject_SetAttrString(thread, "name", name) < 0)
     PyErr_WriteUnraisable(thread);

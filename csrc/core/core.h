@@ -24,10 +24,10 @@ struct Port {
   uvw_owner *owner;
   PyObject *loop; /* asyncio's loop, or NULL for the bare loop */
   Job *pending;
-  PyObject *shared;    /* dict: key -> the job that runs for all who ask for the same */
-  int luck;            /* of waiting for more within a turn */
-  uint64_t busy_now;   /* time spent since the last turn on jobs done at once */
-  Port *next, *prev;   /* all ports */
+  PyObject *shared;  /* dict: key -> the job that runs for all who ask for the same */
+  int luck;          /* of waiting for more within a turn */
+  uint64_t busy_now; /* time spent since the last turn on jobs done at once */
+  Port *next, *prev; /* all ports */
   bool closed;
   PyObject *weakrefs;
 };
@@ -36,13 +36,13 @@ typedef enum { JOB_PENDING, JOB_DONE, JOB_CANCELLED } JobState;
 
 struct Job {
   PyObject_HEAD
-  Port *port;      /* borrowed; NULL once the port is gone or the job detached */
+  Port *port;       /* borrowed; NULL once the port is gone or the job detached */
   Job *next, *prev; /* in port->pending */
-  uvw_job *job;    /* NULL when the engine's job has ended */
+  uvw_job *job;     /* NULL when the engine's job has ended */
   PyObject *(*shape)(Job *self, uvw_job *job); /* the result, or an exception */
-  int (*grant)(Job *self, uvw_job *job); /* gives the memory that the job asks for */
-  bool abandoned;  /* nobody waits: the engine's job was told to stop */
-  PyObject *parked; /* while waiting for a descriptor: undoes that */
+  int (*grant)(Job *self, uvw_job *job);       /* gives the memory that the job asks for */
+  bool abandoned;                              /* nobody waits: the engine's job was told to stop */
+  PyObject *parked;                            /* while waiting for a descriptor: undoes that */
   /* As a future of the loop: */
   PyObject *loop;
   PyObject *callback, *callback_context;
@@ -50,9 +50,9 @@ struct Job {
   JobState state;
   bool blocking, sent;
   /* Shared (shared.c): */
-  PyObject *key;     /* of a lead: where it stands in port->shared */
-  Job *waiters;      /* of a lead: a ring by next and prev */
-  Job *lead;         /* of a waiter */
+  PyObject *key; /* of a lead: where it stands in port->shared */
+  Job *waiters;  /* of a lead: a ring by next and prev */
+  Job *lead;     /* of a waiter */
   /* With other targets: */
   PyObject *target; /* a concurrent.futures.Future, or the bare loop's callback */
   /* fs: */
@@ -89,7 +89,7 @@ Port *port_of_running_loop(void); /* a new reference */
 Port *port_to_submit(void);       /* the same, unless to wait here could never end */
 bool port_is_open(Port *port);    /* raises if not */
 void port_close(Port *port);
-int port_dispatch(Port *port);    /* -1: an exception of the bare loop's callback */
+int port_dispatch(Port *port); /* -1: an exception of the bare loop's callback */
 int ensure_started(void);
 PyObject *core_start(PyObject *module, PyObject *size);
 void empty_graveyard(void);

@@ -8,13 +8,20 @@
 Hooks hooks;
 
 static PyObject *core_setup(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"attach",    "start",        "park",
-                          "saturated", "same_file",    "special_file",
-                          "get_running_loop", "cancelled_error", "invalid_state", NULL};
+  static char *names[] = {"attach",
+                          "start",
+                          "park",
+                          "saturated",
+                          "same_file",
+                          "special_file",
+                          "get_running_loop",
+                          "cancelled_error",
+                          "invalid_state",
+                          NULL};
   Hooks h;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOO", names, &h.attach, &h.start, &h.park,
-                                   &h.saturated, &h.same_file, &h.special_file,
-                                   &h.get_running_loop, &h.cancelled_error, &h.invalid_state))
+                                   &h.saturated, &h.same_file, &h.special_file, &h.get_running_loop,
+                                   &h.cancelled_error, &h.invalid_state))
     return NULL;
   if (hooks.attach != NULL) {
     PyErr_SetString(PyExc_RuntimeError, "setup() was called before");
@@ -69,19 +76,32 @@ static int add_ops(PyObject *module) {
     const char *name;
     int value;
   } constants[] = {
-      {"ACCESS", UVW_FS_ACCESS},       {"APPEND", UVW_FS_APPEND},
-      {"CHMOD", UVW_FS_CHMOD},         {"COPY", UVW_FS_COPY},
-      {"LSTAT", UVW_FS_LSTAT},         {"MKDIR", UVW_FS_MKDIR},
-      {"MKDTEMP", UVW_FS_MKDTEMP},     {"READ", UVW_FS_READ},
-      {"READDIR", UVW_FS_READDIR},     {"READLINK", UVW_FS_READLINK},
-      {"REALPATH", UVW_FS_REALPATH},   {"RENAME", UVW_FS_RENAME},
-      {"RM", UVW_FS_RM},               {"RMDIR", UVW_FS_RMDIR},
-      {"STAT", UVW_FS_STAT},           {"SYMLINK", UVW_FS_SYMLINK},
-      {"TRUNCATE", UVW_FS_TRUNCATE},   {"UNLINK", UVW_FS_UNLINK},
-      {"UTIMES", UVW_FS_UTIMES},       {"WRITE", UVW_FS_WRITE},
-      {"EXCLUSIVE", UVW_FS_EXCLUSIVE}, {"PARENTS", UVW_FS_PARENTS},
-      {"RECURSIVE", UVW_FS_RECURSIVE}, {"FORCE", UVW_FS_FORCE},
-      {"TYPES", UVW_FS_TYPES},         {"ATOMIC", UVW_FS_ATOMIC},
+      {"ACCESS", UVW_FS_ACCESS},
+      {"APPEND", UVW_FS_APPEND},
+      {"CHMOD", UVW_FS_CHMOD},
+      {"COPY", UVW_FS_COPY},
+      {"LSTAT", UVW_FS_LSTAT},
+      {"MKDIR", UVW_FS_MKDIR},
+      {"MKDTEMP", UVW_FS_MKDTEMP},
+      {"READ", UVW_FS_READ},
+      {"READDIR", UVW_FS_READDIR},
+      {"READLINK", UVW_FS_READLINK},
+      {"REALPATH", UVW_FS_REALPATH},
+      {"RENAME", UVW_FS_RENAME},
+      {"RM", UVW_FS_RM},
+      {"RMDIR", UVW_FS_RMDIR},
+      {"STAT", UVW_FS_STAT},
+      {"SYMLINK", UVW_FS_SYMLINK},
+      {"TRUNCATE", UVW_FS_TRUNCATE},
+      {"UNLINK", UVW_FS_UNLINK},
+      {"UTIMES", UVW_FS_UTIMES},
+      {"WRITE", UVW_FS_WRITE},
+      {"EXCLUSIVE", UVW_FS_EXCLUSIVE},
+      {"PARENTS", UVW_FS_PARENTS},
+      {"RECURSIVE", UVW_FS_RECURSIVE},
+      {"FORCE", UVW_FS_FORCE},
+      {"TYPES", UVW_FS_TYPES},
+      {"ATOMIC", UVW_FS_ATOMIC},
       {"SYNC", UVW_FS_SYNC},
   };
   for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++)
@@ -97,7 +117,8 @@ static int exec_module(PyObject *module) {
     return -1;
   }
   if (executed) {
-    PyErr_SetString(PyExc_ImportError, "uvworks._core was loaded before and cannot be loaded again");
+    PyErr_SetString(PyExc_ImportError,
+                    "uvworks._core was loaded before and cannot be loaded again");
     return -1;
   }
   executed = true;

@@ -276,9 +276,8 @@ static Port *find_port(PyObject *loop) {
   for (Port *port = all_ports; port != NULL; port = port->next)
     if (port->loop == loop)
       return (Port *)Py_NewRef((PyObject *)port);
-  PyObject *made = PyObject_TypeCheck(loop, &Loop_Type)
-                       ? loop_open_port((Loop *)loop)
-                       : PyObject_CallOneArg(hooks.attach, loop);
+  PyObject *made = PyObject_TypeCheck(loop, &Loop_Type) ? loop_open_port((Loop *)loop)
+                                                        : PyObject_CallOneArg(hooks.attach, loop);
   if (made != NULL && !Py_IS_TYPE(made, &Port_Type)) {
     PyErr_SetString(PyExc_SystemError, "attach() must return a Port");
     Py_CLEAR(made);

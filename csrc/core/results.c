@@ -157,8 +157,8 @@ static PyObject *raise_os_error(Job *self, uvw_fs *fs) {
   PyObject *path = fs->second_path ? self->path2 : self->path;
   switch (fs->job.error) {
   case UVW_ESAMEFILE:
-    return raise_text(hooks.same_file, PyUnicode_FromFormat("%R and %R are the same file",
-                                                            self->path, self->path2));
+    return raise_text(hooks.same_file,
+                      PyUnicode_FromFormat("%R and %R are the same file", self->path, self->path2));
   case UVW_ESPECIAL:
     return raise_text(hooks.special_file, PyUnicode_FromFormat("%R is a named pipe", path));
   case ENOMEM:

@@ -64,9 +64,9 @@ static PyObject *shape_output(Job *self, uvw_job *job) {
 static PyObject *shape_all(Job *self, uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
   PyObject *output = shape_output(self, job);
-  return output != NULL ? Py_BuildValue("NnN", output, (Py_ssize_t)z->offset,
-                                        PyBool_FromLong(z->ended))
-                        : NULL;
+  return output != NULL
+             ? Py_BuildValue("NnN", output, (Py_ssize_t)z->offset, PyBool_FromLong(z->ended))
+             : NULL;
 }
 
 /* Arguments --------------------------------------------------------------- */
@@ -306,8 +306,8 @@ PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
   PyObject *keep = NULL, *keep2 = NULL, *result = NULL;
   const char *path = path_bytes(args[1], &job->path, &keep);
   const char *path2 = path != NULL ? path_bytes(args[2], &job->path2, &keep2) : NULL;
-  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 &&
-      as_int(args[4], &flush) == 0 && as_limit(args[5], &limit) == 0) {
+  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 && as_int(args[4], &flush) == 0 &&
+      as_limit(args[5], &limit) == 0) {
     job->option = Py_NewRef(args[3]);
     job->shape = shape_file;
     Port *port = find_port();
@@ -341,8 +341,7 @@ PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
   if (data.len < 65536) {
     sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
   } else {
-    Py_BEGIN_ALLOW_THREADS
-    sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
+    Py_BEGIN_ALLOW_THREADS sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
     Py_END_ALLOW_THREADS
   }
   PyBuffer_Release(&data);

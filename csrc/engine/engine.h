@@ -18,11 +18,11 @@
 #define _GNU_SOURCE /* pthread_setname_np, copy_file_range */
 #endif
 
+#include <netdb.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -54,7 +54,7 @@ enum { UVW_EFAILED = -1, UVW_ESAMEFILE = -2, UVW_ESPECIAL = -3, UVW_EGAI = -4, U
 
 typedef struct {
   const char *name;
-  int (*run)(uvw_job *job);     /* on a worker; returns enum uvw_step */
+  int (*run)(uvw_job *job);      /* on a worker; returns enum uvw_step */
   void (*destroy)(uvw_job *job); /* any thread; frees the job and all it has */
   /* Set for jobs that need a lock of their caller's (the GIL): taken once for
    * a batch of jobs and given back after it. */
@@ -84,8 +84,7 @@ int uvw_pool_start(unsigned size); /* not while this process may fork */
 void uvw_abandon_loop(uv_loop_t *loop);
 unsigned uvw_generation(void);
 
-void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane,
-                  uvw_owner *owner, void *token);
+void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_owner *owner, void *token);
 void uvw_job_free(uvw_job *job);
 int uvw_submit(uvw_job *job);
 /* For jobs that were submitted and not yet taken. True when the job was still
@@ -167,7 +166,7 @@ typedef struct {
   const char *path, *path2; /* copied */
   const void *data;         /* write, append, utimes: borrowed until the job ends */
   size_t size;
-  int64_t number;          /* mode, length, or max_size (-1: none) */
+  int64_t number; /* mode, length, or max_size (-1: none) */
 } uvw_fs_args;
 
 typedef struct uvw_fs {

@@ -121,8 +121,8 @@ int uvw__fs_read(uvw_fs *fs) {
       return uvw__fs_fail(fs, EFBIG);
     /* The size was right and there was room for more: that was all of it.
      * Files in /proc and /sys lie about their size and are read to the end. */
-    if (n == 0 || (S_ISREG(fs->st.st_mode) && fs->length == (uint64_t)fs->st.st_size &&
-                   (size_t)n < room)) {
+    if (n == 0 ||
+        (S_ISREG(fs->st.st_mode) && fs->length == (uint64_t)fs->st.st_size && (size_t)n < room)) {
       close_fd(&fs->fd);
       return uvw__fs_fail(fs, 0);
     }
@@ -382,7 +382,7 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
     if (n == 0)
       return UVW_DONE;
     if (n < 0)
-      return errno == EINTR ? UVW__GO_ON
+      return errno == EINTR    ? UVW__GO_ON
              : errno == EAGAIN ? ask(fs, UVW_ASK_READABLE)
                                : copy_fail(fs, false, errno);
     c->filled = (size_t)n;
@@ -390,7 +390,7 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
   }
   n = write(fs->fd2, fs->buffer + fs->offset, c->filled - fs->offset);
   if (n < 0)
-    return errno == EINTR ? UVW__GO_ON
+    return errno == EINTR    ? UVW__GO_ON
            : errno == EAGAIN ? ask(fs, UVW_ASK_WRITABLE)
                              : copy_fail(fs, true, errno);
   fs->offset += (size_t)n;

@@ -180,8 +180,8 @@ typedef struct {
   size_t depth, capacity;
   char *path; /* of the current directory */
   size_t path_length, path_capacity;
-  DIR *dir;   /* being read; it owns its descriptor */
-  int fd;     /* the current directory */
+  DIR *dir; /* being read; it owns its descriptor */
+  int fd;   /* the current directory */
 } removal;
 
 static int path_append(removal *r, const char *name) {
@@ -240,8 +240,8 @@ static int enter(removal *r, int fd, const char *name) {
   error = path_append(r, name);
   if (error != 0)
     goto failed;
-  r->levels[r->depth++] = (level){
-      .device = st.st_dev, .inode = st.st_ino, .path_length = path_length};
+  r->levels[r->depth++] =
+      (level){.device = st.st_dev, .inode = st.st_ino, .path_length = path_length};
   if (r->fd >= 0)
     close(r->fd);
   r->fd = fd;

@@ -36,14 +36,14 @@ enum { UVW__GO_ON = -1 };
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */
-#define UVW__QUANTUM 1000000u     /* a pump's turn before it goes back to libuv */
-#define UVW__BATCH 200000u        /* one hold of the caller's lock */
-#define UVW__LONG 30000u          /* a lane whose jobs run longer wants more pumps */
+#define UVW__QUANTUM 1000000u      /* a pump's turn before it goes back to libuv */
+#define UVW__BATCH 200000u         /* one hold of the caller's lock */
+#define UVW__LONG 30000u           /* a lane whose jobs run longer wants more pumps */
 #define UVW__MEAN_CEILING 1000000u /* one sleeper shall not colour a lane for long */
-#define UVW__SPIN 50000u          /* the longest wait for work without sleeping */
-#define UVW__SETTLE 3000u         /* without a submit, before the callers' lock is taken */
-#define UVW__WATCH 200000u        /* how soon an overrun is noticed */
-#define UVW__WATCH_IDLE 10        /* watches with nothing to do before giving up */
+#define UVW__SPIN 50000u           /* the longest wait for work without sleeping */
+#define UVW__SETTLE 3000u          /* without a submit, before the callers' lock is taken */
+#define UVW__WATCH 200000u         /* how soon an overrun is noticed */
+#define UVW__WATCH_IDLE 10         /* watches with nothing to do before giving up */
 
 enum { UVW__HIST_BUCKETS = 64 * 8 };
 
@@ -70,8 +70,8 @@ typedef struct {
 
 typedef struct {
   uv_mutex_t mutex;
-  uv_cond_t watch;   /* wakes the watching pump early */
-  uv_cond_t drained; /* no job runs any more that the exit waits for */
+  uv_cond_t watch;     /* wakes the watching pump early */
+  uv_cond_t drained;   /* no job runs any more that the exit waits for */
   unsigned generation; /* counts forks */
   bool started, size_known;
   atomic_bool shutdown;

@@ -33,7 +33,6 @@ void uvw__lanes_init(void) {
   E.lane_count = UVW_LANE_BUILTIN_COUNT;
 }
 
-
 /* Limits ------------------------------------------------------------------ */
 
 /* Unless told otherwise: half of the workers for dns, as libuv does with slow

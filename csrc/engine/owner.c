@@ -68,8 +68,7 @@ uvw_owner *uvw_owner_ref(uvw_owner *owner) {
 }
 
 void uvw_owner_unref(uvw_owner *owner) {
-  if (owner == NULL ||
-      atomic_fetch_sub_explicit(&owner->references, 1, memory_order_acq_rel) != 1)
+  if (owner == NULL || atomic_fetch_sub_explicit(&owner->references, 1, memory_order_acq_rel) != 1)
     return;
   close(owner->read_fd);
   if (owner->write_fd != owner->read_fd)
@@ -83,9 +82,7 @@ void uvw_owner_unref(uvw_owner *owner) {
 int uvw_owner_fd(const uvw_owner *owner) { return owner->read_fd; }
 
 /* Made before a fork() that this process is the child of. */
-bool uvw_owner_stale(const uvw_owner *owner) {
-  return owner->generation != uvw_generation();
-}
+bool uvw_owner_stale(const uvw_owner *owner) { return owner->generation != uvw_generation(); }
 
 static void wake(uvw_owner *owner) {
   static const uint64_t one = 1;

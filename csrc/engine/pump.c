@@ -225,7 +225,7 @@ static void run_pump(uv_work_t *request) {
   const uvw_kind *held = NULL; /* the kind whose caller's lock we hold */
   uint64_t held_since = 0, now = uv_hrtime();
   uint64_t end = now + UVW__QUANTUM;
-  bool spun = false; /* the last job was found by spinning */
+  bool spun = false;        /* the last job was found by spinning */
   uvw_job *finished = NULL; /* accounted for, not yet delivered */
 
   name_this_thread();

@@ -212,8 +212,7 @@ static int pass_on(uvw_zlib *z) {
       room = (size_t)(z->enough - z->length);
     void *copy;
     size_t copy_size;
-    const uint8_t *data =
-        uvw__steady(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
+    const uint8_t *data = uvw__steady(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
     if (data == NULL && piece > 0)
       return end(z, ENOMEM);
     uvw__io io = {data, piece, z->buffer + z->length, room};
@@ -265,13 +264,9 @@ static int reset(uvw_zlib *z) {
   return end(z, 0);
 }
 
-static bool deflates(int format) {
-  return uvw__codec_ops_of(format) == &uvw__deflate_ops;
-}
+static bool deflates(int format) { return uvw__codec_ops_of(format) == &uvw__deflate_ops; }
 
-static bool inflates(int format) {
-  return uvw__codec_ops_of(format) == &uvw__inflate_ops;
-}
+static bool inflates(int format) { return uvw__codec_ops_of(format) == &uvw__inflate_ops; }
 
 static bool try_whole(uvw_zlib *z, uint64_t most) {
   return deflates(z->config.format)   ? uvw__fast_encode(z)

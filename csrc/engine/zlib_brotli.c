@@ -155,8 +155,8 @@ static int decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
   (void)flush;
   if (codec->ended)
     return UVW_ZLIB_FINE;
-  BrotliDecoderResult result = BrotliDecoderDecompressStream(d->state, &io->in_left, &io->in,
-                                                             &io->out_left, &io->out, NULL);
+  BrotliDecoderResult result =
+      BrotliDecoderDecompressStream(d->state, &io->in_left, &io->in, &io->out_left, &io->out, NULL);
   codec->ended = result == BROTLI_DECODER_RESULT_SUCCESS;
   codec->pending = result == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT;
   if (result != BROTLI_DECODER_RESULT_ERROR)

@@ -114,9 +114,9 @@ static void deflate_close(uvw__codec *codec) {
     deflateEnd(&c->z);
 }
 
-const uvw__codec_ops uvw__deflate_ops = {
-    sizeof(zlib_codec), true,          Z_FINISH,      deflate_open,
-    deflate_step,       deflate_params, deflate_reset, deflate_close};
+const uvw__codec_ops uvw__deflate_ops = {sizeof(zlib_codec), true,         Z_FINISH,
+                                         deflate_open,       deflate_step, deflate_params,
+                                         deflate_reset,      deflate_close};
 
 /* Inflate ----------------------------------------------------------------- */
 
@@ -216,6 +216,6 @@ static void inflate_close(uvw__codec *codec) {
     inflateEnd(&c->z);
 }
 
-const uvw__codec_ops uvw__inflate_ops = {
-    sizeof(zlib_codec), false,          Z_FINISH,      inflate_open,
-    inflate_step,       inflate_params, inflate_reset, inflate_close};
+const uvw__codec_ops uvw__inflate_ops = {sizeof(zlib_codec), false,        Z_FINISH,
+                                         inflate_open,       inflate_step, inflate_params,
+                                         inflate_reset,      inflate_close};

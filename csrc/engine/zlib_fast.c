@@ -112,8 +112,9 @@ bool uvw__fast_encode(uvw_zlib *z) {
   const uint8_t *data = uvw__steady(z->data, z->size, z->changeable, &copy, &copy_size);
   if (z->buffer != NULL && data != NULL) {
     size_t (*encode)(struct libdeflate_compressor *, const void *, size_t, void *, size_t) =
-        gzip ? libdeflate_gzip_compress
-             : raw ? libdeflate_deflate_compress : libdeflate_zlib_compress;
+        gzip  ? libdeflate_gzip_compress
+        : raw ? libdeflate_deflate_compress
+              : libdeflate_zlib_compress;
     z->length = encode(compressor, data, z->size, z->buffer, z->capacity);
   }
   uvw_buffer_put(copy, copy_size);
@@ -173,9 +174,8 @@ bool uvw__fast_decode(uvw_zlib *z, uint64_t most) {
   if (most > DECODE_MOST_OUT)
     most = DECODE_MOST_OUT;
   kept_states *kept = kept_here();
-  if (kept == NULL ||
-      (kept->decompressor == NULL &&
-       (kept->decompressor = libdeflate_alloc_decompressor()) == NULL))
+  if (kept == NULL || (kept->decompressor == NULL &&
+                       (kept->decompressor = libdeflate_alloc_decompressor()) == NULL))
     return false;
   void *copy;
   size_t copy_size, used = 0, length = 0;

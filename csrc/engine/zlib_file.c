@@ -214,8 +214,8 @@ static void destroy(uvw_job *job) {
 
 static const uvw_kind file_kind = {"zlib file", run, destroy, NULL, NULL};
 
-uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path,
-                                 const char *path2, int flush, uint64_t limit, uvw_owner *owner) {
+uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path, const char *path2,
+                                 int flush, uint64_t limit, uvw_owner *owner) {
   size_t length = strlen(path) + 1, length2 = strlen(path2) + 1;
   uvw_zlib_file *f = calloc(1, sizeof(*f) + length + length2);
   if (f == NULL)

@@ -110,8 +110,8 @@ typedef struct uvw_zlib_file {
   char *path, *path2;
   char *real, *temporary; /* the target with links followed, and the new file beside it */
   int fd, fd2;
-  bool created; /* the new file is there, and ours to remove */
-  bool at_end;  /* of the source */
+  bool created;      /* the new file is there, and ours to remove */
+  bool at_end;       /* of the source */
   bool about_target; /* the error concerns path2 */
   uvw__codec *codec;
   size_t holding;
@@ -122,8 +122,8 @@ typedef struct uvw_zlib_file {
   uvw_zlib_failure failure;
 } uvw_zlib_file;
 
-uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path,
-                                 const char *path2, int flush, uint64_t limit, uvw_owner *owner);
+uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path, const char *path2,
+                                 int flush, uint64_t limit, uvw_owner *owner);
 
 uint32_t uvw_zlib_crc32(uint32_t value, const void *data, size_t size);
 
@@ -178,9 +178,9 @@ size_t uvw__zstd_weight(const uvw_zlib_config *config);
 /* zlib_fast.c: whole pieces by libdeflate. False: not for it, or not to its
  * liking; then the codec says what is what. */
 bool uvw__fast_takes(const uvw_zlib_config *config);
-size_t uvw__fast_piece(int level); /* the most in one call */
+size_t uvw__fast_piece(int level);                                   /* the most in one call */
 size_t uvw__fast_share(int level, const uint8_t *data, size_t size); /* how much of this */
-struct libdeflate_compressor *uvw__fast_compressor(int level); /* this thread's, or NULL */
+struct libdeflate_compressor *uvw__fast_compressor(int level);       /* this thread's, or NULL */
 bool uvw__fast_encode(uvw_zlib *z);
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
 

@@ -99,12 +99,12 @@ static bool unend(joiner *j, size_t at, size_t piece) {
   size_t room = piece > 65536 ? piece : 65536;
   uint8_t *scratch = uvw_buffer_get(&room);
   uint8_t *data = j->ready + at;
-  bool found = scratch != NULL &&
-               find_last_block(data, j->ready_length - at, scratch, room, &begin, &end);
+  bool found =
+      scratch != NULL && find_last_block(data, j->ready_length - at, scratch, room, &begin, &end);
   uvw_buffer_put(scratch, room);
   if (!found)
     return false;
-  data[begin / 8] &= (uint8_t) ~(1u << (begin % 8));
+  data[begin / 8] &= (uint8_t)~(1u << (begin % 8));
   /* Three zero bits begin a stored block that is not the last one; the rest of
    * the last byte is zero already. */
   if ((end + 2) / 8 == (end + 7) / 8)

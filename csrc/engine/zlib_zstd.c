@@ -156,9 +156,9 @@ static int encoder_reset(uvw__codec *codec) {
   return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
 }
 
-const uvw__codec_ops uvw__zstd_encode_ops = {
-    sizeof(zstd_codec), true,      ZSTD_e_end,    encoder_open,
-    encoder_step,       no_params, encoder_reset, encoder_close};
+const uvw__codec_ops uvw__zstd_encode_ops = {sizeof(zstd_codec), true,         ZSTD_e_end,
+                                             encoder_open,       encoder_step, no_params,
+                                             encoder_reset,      encoder_close};
 
 /* Decoder ----------------------------------------------------------------- */
 
@@ -234,6 +234,6 @@ static int decoder_reset(uvw__codec *codec) {
   return ZSTD_isError(r) ? fail(codec, r) : UVW_ZLIB_FINE;
 }
 
-const uvw__codec_ops uvw__zstd_decode_ops = {
-    sizeof(zstd_codec), false,     ZSTD_e_end,    decoder_open,
-    decoder_step,       no_params, decoder_reset, decoder_close};
+const uvw__codec_ops uvw__zstd_decode_ops = {sizeof(zstd_codec), false,        ZSTD_e_end,
+                                             decoder_open,       decoder_step, no_params,
+                                             decoder_reset,      decoder_close};
