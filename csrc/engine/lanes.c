@@ -36,12 +36,13 @@ void uvw__lanes_init(void) {
 /* Limits ------------------------------------------------------------------ */
 
 /* Unless told otherwise: half of the workers for dns, as libuv does with slow
- * work, and for cpu no more than there are processors, for more would only
- * take turns with each other and with the loop. */
+ * work, and for cpu one more than there are processors: the system likes to put
+ * two workers on one of them while the other waits for the loop's thread, which
+ * sleeps too shortly for anybody to be moved there. More would only take turns. */
 static unsigned default_limit(const uvw__lane *lane) {
   if (lane == &E.lanes[UVW_LANE_DNS])
     return (E.size + 1) / 2;
-  return lane == &E.lanes[UVW_LANE_CPU] ? E.processors : E.size;
+  return lane == &E.lanes[UVW_LANE_CPU] ? E.processors + 1 : E.size;
 }
 
 /* Workers that the lane may hold; one is always left to io by the others. */
