@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 INT_MAX = 2**31 - 1
 
+_BYTES = (bytes, bytearray, memoryview)
+
 
 def between(name: str, value: int, least: int, most: int = INT_MAX) -> int:
     """An int from `least` to `most`."""
@@ -27,7 +29,7 @@ def data(name: str, value: Data) -> Buffer:
     """The bytes of an argument."""
     if isinstance(value, str):
         return value.encode()
-    if not isinstance(value, bytes | bytearray | memoryview):
+    if not isinstance(value, _BYTES):
         try:
             memoryview(value)
         except TypeError:

@@ -20,6 +20,9 @@ RSA_PSS_SALTLEN_MAX_SIGN = -2
 
 _NOT_SET = -(2**31)
 
+# Not `PublicKey | PrivateKey`: that would be made anew for each call.
+_KEYS = (PublicKey, PrivateKey)
+
 
 def _options(padding: int | None, salt_length: int | None, dsa_encoding: str) -> tuple[int, int, bool]:
     if padding not in (None, RSA_PKCS1_PADDING, RSA_PKCS1_PSS_PADDING):
@@ -31,7 +34,7 @@ def _options(padding: int | None, salt_length: int | None, dsa_encoding: str) ->
 
 
 def _handle(key: Any, passphrase: Data | None, kinds: Any) -> tuple[Any, Any]:
-    if isinstance(key, PublicKey | PrivateKey):
+    if isinstance(key, _KEYS):
         if not isinstance(key, kinds):
             raise TypeError("key: a public key cannot sign")
         return key._handle, None
@@ -81,7 +84,7 @@ async def verify(
     for whatever is no valid signature; ValueError when key, algorithm and
     options do not fit. Node's crypto.verify, lane ``cpu``.
     """
-    handle, secret = _handle(key, passphrase, PublicKey | PrivateKey)
+    handle, secret = _handle(key, passphrase, _KEYS)
     options = _options(padding, salt_length, dsa_encoding)
     digest = None if algorithm is None else digest_name("algorithm", algorithm)
     valid: bool = await core.verify(
