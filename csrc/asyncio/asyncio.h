@@ -206,7 +206,8 @@ struct Loop {
   Watch *deferred;
   Reader *idle[IDLE_MAX]; /* see readers.c */
   int idle_count;
-  char *read_buffer; /* READ_BUFFER bytes, shared by all that read */
+  char *read_buffer;   /* READ_BUFFER bytes, shared by all that read */
+  Py_ssize_t received; /* by the last sock_recv() */
   uint64_t polled;   /* when, by uv_hrtime() */
   uint64_t gave_way; /* when others were given a chance of the GIL, about */
   unsigned ran;      /* handles since then */

@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+enum { SMALL = 16384 };
+
 void op_end(SockOp *self, PyObject *value) {
   self->ended = true;
   if (value != NULL)
@@ -23,8 +25,10 @@ static bool called(SockOp *self, Py_ssize_t n) {
   return true;
 }
 
+/* Through the shared buffer, or into an object of the full size that is then
+ * cut: what is better depends on how much there is, and the last one tells. */
 static bool try_recv(SockOp *self) {
-  bool small = self->size <= READ_BUFFER;
+  bool small = self->size <= READ_BUFFER && self->loop->received <= SMALL;
   PyObject *data = small ? NULL : PyBytes_FromStringAndSize(NULL, self->size);
   if (!small && data == NULL) {
     op_end(self, NULL);
@@ -42,6 +46,7 @@ static bool try_recv(SockOp *self) {
   if (!called(self, n))
     return false;
   if (!self->ended) {
+    self->loop->received = n;
     if (small)
       data = PyBytes_FromStringAndSize(buffer, n);
     else if (n < self->size)
