@@ -98,7 +98,7 @@ def engine_started() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def young_collector(engine_started: None) -> None:
-    """What stands when a module begins, pytest's thousands of reports too, is looked at once and not after each test."""
+    """What stands when a module begins, thousands of reports too, is looked at once and not after each test."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
