@@ -252,7 +252,7 @@ static void run_pump(uv_work_t *request) {
     uvw__lane *lane = NULL;
     if (job != NULL) {
       lane = &E.lanes[job->lane];
-      is_long = lane->mean_run > UVW__LONG;
+      is_long = lane->mean_run > (job->kind->enter != NULL ? UVW__LONG_ENTERED : UVW__LONG);
       enters = job->kind->enter != NULL && (held == NULL || changes);
       uvw__begin(job, now);
       E.in_long += is_long;
