@@ -208,10 +208,10 @@ struct Loop {
   int idle_count;
   char *read_buffer;   /* READ_BUFFER bytes, shared by all that read */
   Py_ssize_t received; /* by the last sock_recv() */
-  uint64_t polled;   /* when, by uv_hrtime() */
-  uint64_t gave_way; /* when others were given a chance of the GIL, about */
-  unsigned ran;      /* handles since then */
-  unsigned turns;    /* since the clock was read, and how many may pass until it is again */
+  uint64_t polled;     /* when, by uv_hrtime() */
+  uint64_t gave_way;   /* when others were given a chance of the GIL, about */
+  unsigned ran;        /* handles since then */
+  unsigned turns;      /* since the clock was read, and how many may pass until it is again */
   unsigned hurry;
   uint64_t read_at; /* when it was read */
   bool armed;       /* libuv has something to do before it polls: a new watch, or a closed one */

@@ -341,7 +341,8 @@ PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
   if (data.len < 65536) {
     sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
   } else {
-    Py_BEGIN_ALLOW_THREADS sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
+    Py_BEGIN_ALLOW_THREADS
+    sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
     Py_END_ALLOW_THREADS
   }
   PyBuffer_Release(&data);

@@ -70,6 +70,22 @@ async def test_a_large_transfer_both_ways(pair: Pair) -> None:
     assert results == [None, None, data, data]
 
 
+async def test_small_and_large_by_turns(pair: Pair) -> None:
+    """Whatever the last one was: what is there already, what is waited for, and the end."""
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+    for size in (10, 60_000, 60_000, 10, 20_000, 0xFFFF + 1, 1, 50_000):
+        data = os.urandom(size)
+        assert pair[1].send(data) == size
+        assert await running().sock_recv(pair[0], 65536) == data
+        task = asyncio.create_task(running().sock_recv(pair[0], 65536))
+        await asyncio.sleep(0)
+        assert pair[1].send(data) == size
+        assert await task == data
+    pair[1].close()
+    assert await running().sock_recv(pair[0], 65536) == b""
+
+
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview], ids=lambda make: make.__name__)
 async def test_every_kind_of_bytes_is_sent(pair: Pair, make: Any) -> None:
     await running().sock_sendall(pair[0], make(b"hello"))
