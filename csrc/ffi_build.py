@@ -21,7 +21,7 @@ PREAMBLE = """\
 """
 
 csrc = Path(__file__).parent
-folders = [folder for folder in (csrc / "engine", csrc / "core", csrc / "asyncio") if folder.is_dir()]
+folders = [csrc, csrc / "engine", csrc / "core", csrc / "asyncio"]
 
 compile_args = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra"]
 link_args = []

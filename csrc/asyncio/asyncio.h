@@ -112,10 +112,10 @@ struct Watch {
    * code) and the watch has been stopped. Sets loop->error to end the run. */
   void (*ready)(Watch *, int events);
   PyObject *user; /* a transport or listener; NULL for the user's own descriptors */
-  Watch **owner;  /* its pointer to this, set to NULL by watch_close() */
+  Watch **holder; /* its pointer to this, set to NULL by watch_close() */
 };
 
-int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
+int watch_open(Watch **holder, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
                bool trusted, size_t size); /* raises */
 int watch_set(Watch *self, int events);    /* raises */
 void watch_close(Watch *self);
@@ -217,10 +217,10 @@ struct Loop {
   bool armed;       /* libuv has something to do before it polls: a new watch, or a closed one */
   unsigned long thread; /* that runs the loop, 0 when none does */
   double slow_callback_duration;
-  unsigned generation;    /* of forks, when it was made */
-  PyObject *task_factory; /* or NULL */
-  struct Port *port;      /* the door to the engine, or NULL */
-  Watch *port_watch;
+  unsigned generation;           /* of forks, when it was made */
+  PyObject *task_factory;        /* or NULL */
+  struct CompletionQueue *queue; /* the door to the engine, or NULL */
+  Watch *queue_watch;
   bool error; /* an exception is set that ends the run */
   bool initialised, closed, debug, stopping, sleeping, woken;
   PyObject *weakrefs;
@@ -228,8 +228,7 @@ struct Loop {
 
 extern PyTypeObject Loop_Type;
 
-PyObject *loop_open_port(Loop *self); /* a new reference to its port */
-int loop_run(Loop *self);             /* run.c: turns until stop() */
+int loop_run(Loop *self); /* run.c: turns until stop() */
 void loop_wake(Loop *self);
 void loop_gil(Loop *self);
 /* Asked by another thread: the loop's own may be inside libuv, without the GIL.

@@ -232,7 +232,7 @@ static void flush_datagrams(Transport *self) {
   transport_maybe_resume(self); /* may append */
   if (self->lost || self->loop->error || self->queue_count > 0)
     return;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     transport_failed(self, datagram_kind.write_failed);
   else if (self->closing)
     transport_lost(self, Py_None);
@@ -278,7 +278,7 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
   if (outcome < 0)
     return NULL;
   self->queue_size += HEADER;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     return NULL;
   transport_maybe_pause(self);
 done:
@@ -291,7 +291,7 @@ static PyObject *Datagram_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
   self->closing = true;
   if (self->queue_count == 0)
     transport_end_soon(self, Py_None);
-  else if (transport_watch(self) < 0)
+  else if (transqueue_watch(self) < 0)
     return NULL;
   return transport_none();
 }

@@ -350,39 +350,41 @@ static int Loop_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args),
 
 static void on_completions(Watch *watch, int Py_UNUSED(events)) {
   Loop *loop = watch->loop;
-  if (port_dispatch(loop->port) < 0)
+  if (queue_dispatch(loop->queue) < 0)
     loop->error = true;
 }
 
-PyObject *loop_open_port(Loop *self) {
-  if (self->port == NULL) {
+/* _completion_queue(): a turn hands completions on by itself, so no reader stands for them. */
+static PyObject *Loop__completion_queue(Loop *self, PyObject *Py_UNUSED(ignored)) {
+  if (self->queue == NULL) {
     if (loop_check_open(self) < 0)
       return NULL;
-    Port *port = (Port *)PyObject_CallOneArg((PyObject *)&Port_Type, (PyObject *)self);
-    if (port == NULL)
+    CompletionQueue *queue =
+        (CompletionQueue *)PyObject_CallOneArg((PyObject *)&CompletionQueue_Type, (PyObject *)self);
+    if (queue == NULL)
       return NULL;
-    if (watch_open(&self->port_watch, self, uvw_owner_fd(port->owner), on_completions, NULL, true,
-                   sizeof(Watch)) < 0 ||
-        watch_set(self->port_watch, UV_READABLE) < 0) {
-      if (self->port_watch != NULL)
-        watch_close(self->port_watch);
-      port_close(port);
-      Py_DECREF(port);
+    if (watch_open(&self->queue_watch, self, uvw_completions_fd(queue->completions), on_completions,
+                   NULL, true, sizeof(Watch)) < 0 ||
+        watch_set(self->queue_watch, UV_READABLE) < 0) {
+      if (self->queue_watch != NULL)
+        watch_close(self->queue_watch);
+      queue_close(queue);
+      Py_DECREF(queue);
       return NULL;
     }
-    self->port = port;
+    self->queue = queue;
   }
-  return Py_NewRef((PyObject *)self->port);
+  return Py_NewRef((PyObject *)self->queue);
 }
 
 static void loop_close(Loop *self) {
   if (self->closed)
     return;
   self->closed = true;
-  if (self->port_watch != NULL)
-    watch_close(self->port_watch);
-  if (self->port != NULL)
-    port_close(self->port);
+  if (self->queue_watch != NULL)
+    watch_close(self->queue_watch);
+  if (self->queue != NULL)
+    queue_close(self->queue);
   watches_close_all(self);
   if (loop_stale(self)) {
     /* What libuv knows is the parent's; only our copies of the descriptors go. */
@@ -395,7 +397,7 @@ static void loop_close(Loop *self) {
   }
   ready_clear(&self->ready);
   timers_clear(&self->timers);
-  Py_CLEAR(self->port);
+  Py_CLEAR(self->queue);
 }
 
 static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
@@ -408,7 +410,7 @@ static PyObject *Loop__close(Loop *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 static int Loop_traverse(Loop *self, visitproc visit, void *arg) {
-  Py_VISIT(self->port);
+  Py_VISIT(self->queue);
   Py_VISIT(self->task_factory);
   for (size_t i = 0; i < self->ready.count; i++) {
     int outcome =
@@ -526,6 +528,8 @@ static PyMethodDef methods[] = {
     {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
      "_listen($self, sock, backlog, factory, server)\n--\n\nAccept connections for factory()'s "
      "protocols."},
+    {"_completion_queue", (PyCFunction)Loop__completion_queue, METH_NOARGS,
+     "The queue by which the engine's jobs come back, opened at first use."},
     {"_add_reader", (PyCFunction)(void (*)(void))loop__add_reader, METH_FASTCALL,
      "add_reader() that returns the Handle and takes transports' descriptors."},
     {"_add_writer", (PyCFunction)(void (*)(void))loop__add_writer, METH_FASTCALL,

@@ -105,7 +105,7 @@ static void hung_up(Transport *self) {
       recv(self->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0) {
     /* Something has come that is not ours to read. A write will say the rest. */
     self->kind = &deaf_kind;
-    if (transport_watch(self) < 0)
+    if (transqueue_watch(self) < 0)
       transport_failed(self, self->kind->write_failed);
     return;
   }
@@ -146,7 +146,7 @@ static void flush_pipe(Transport *self) {
   transport_maybe_resume(self);
   if (self->lost || self->loop->error || self->queue_count > 0)
     return;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     transport_failed(self, self->kind->write_failed);
   else if (self->closing)
     transport_lost(self, Py_None);
@@ -174,7 +174,7 @@ static PyObject *WritePipe_write(Transport *self, PyObject *data) {
   }
   if ((size_t)written < size &&
       transport_queue(self, data, (char *)view.buf + written, size - (size_t)written, NULL) == 0 &&
-      transport_watch(self) == 0)
+      transqueue_watch(self) == 0)
     transport_maybe_pause(self);
 done:
   PyBuffer_Release(&view);
@@ -196,7 +196,7 @@ static PyObject *WritePipe_close(Transport *self, PyObject *Py_UNUSED(ignored)) 
     self->closing = true;
     if (self->queue_count == 0)
       transport_end_soon(self, Py_None);
-    else if (transport_watch(self) < 0)
+    else if (transqueue_watch(self) < 0)
       return NULL;
   }
   return transport_none();

@@ -206,8 +206,8 @@ static int turn(Loop *self, bool must_poll) {
   uint64_t now = 0;
   bool ended = false;
   /* Without waiting for the poll to say it. */
-  if (self->port != NULL && !self->port->closed && uvw_owner_filled(self->port->owner) &&
-      port_dispatch(self->port) < 0)
+  if (self->queue != NULL && !self->queue->closed &&
+      uvw_completions_filled(self->queue->completions) && queue_dispatch(self->queue) < 0)
     return -1;
   if (self->ready.count == 0 && !self->stopping) {
     if (poll_blocking(self, timers_next(&self->timers)) < 0)

@@ -52,7 +52,7 @@ static void on_eof(Transport *self) {
   } else if (keep) {
     /* It may go on writing. */
     self->eof_read = true;
-    if (transport_watch(self) < 0)
+    if (transqueue_watch(self) < 0)
       transport_failed(self, "Fatal error on transport");
   } else {
     close_stream(self);
@@ -213,7 +213,7 @@ static void flush_stream(Transport *self) {
   if (self->lost || self->loop->error)
     return;
   if (self->queue_count == 0) {
-    if (transport_watch(self) < 0)
+    if (transqueue_watch(self) < 0)
       transport_failed(self, self->kind->write_failed);
     else
       drained(self);
@@ -221,7 +221,7 @@ static void flush_stream(Transport *self) {
 }
 
 static int queue_rest(Transport *self) {
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     return -1;
   transport_maybe_pause(self);
   return 0;
@@ -347,7 +347,7 @@ static void close_stream(Transport *self) {
   self->closing = true;
   if (self->queue_count == 0)
     transport_end_soon(self, Py_None);
-  else if (transport_watch(self) < 0)
+  else if (transqueue_watch(self) < 0)
     transport_failed(self, self->kind->write_failed);
 }
 

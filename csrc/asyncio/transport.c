@@ -195,7 +195,7 @@ failed:
 }
 
 /* What the watch shall ask for. */
-int transport_watch(Transport *self) {
+int transqueue_watch(Transport *self) {
   if (self->watch == NULL)
     return 0;
   int events = 0;
@@ -219,7 +219,7 @@ static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Py_XDECREF(answer);
   }
   self->started = true;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     transport_failed(self, "Fatal error on transport");
   if (PyErr_Occurred())
     ending = take_exception();

@@ -68,7 +68,7 @@ Transport *transport_new(PyTypeObject *type, const Kind *kind, Loop *loop, int f
                          bool trusted);
 int transport_start_soon(Transport *self);
 int transport_set_protocol(Transport *self, PyObject *protocol);
-int transport_watch(Transport *self); /* asks for what is wanted now; raises */
+int transqueue_watch(Transport *self); /* asks for what is wanted now; raises */
 void transport_failed(Transport *self, const char *message); /* deals with the current exception */
 void transport_force_close(Transport *self, PyObject *exception);
 void transport_end_soon(Transport *self, PyObject *exception); /* connection_lost, by call_soon */

@@ -51,7 +51,7 @@ static PyObject *T_pause_reading(Transport *self, PyObject *Py_UNUSED(ignored)) 
   if (self->closing || self->paused)
     Py_RETURN_NONE;
   self->paused = true;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r pauses reading", NULL);
   Py_RETURN_NONE;
@@ -61,7 +61,7 @@ static PyObject *T_resume_reading(Transport *self, PyObject *Py_UNUSED(ignored))
   if (self->closing || !self->paused)
     Py_RETURN_NONE;
   self->paused = false;
-  if (transport_watch(self) < 0)
+  if (transqueue_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r resumes reading", NULL);
   Py_RETURN_NONE;

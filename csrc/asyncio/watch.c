@@ -63,7 +63,7 @@ Watch *watch_of(Loop *loop, int fd) {
 }
 
 /* A user's reader makes way. `size` is that of the struct that begins with the watch. */
-int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
+int watch_open(Watch **holder, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
                bool trusted, size_t size) {
   if (loop_asleep(loop) && loop_check_thread(loop) < 0)
     return -1;
@@ -96,8 +96,8 @@ int watch_open(Watch **owner, Loop *loop, int fd, void (*ready)(Watch *, int), P
     watch_close(self);
     return -1;
   }
-  self->owner = owner;
-  *owner = self;
+  self->holder = holder;
+  *holder = self;
   return 0;
 }
 
@@ -189,8 +189,8 @@ void watch_close(Watch *self) {
   if (!loop_asleep(loop))
     watches_settle(loop);
   PyObject *user = self->events != 0 ? self->user : NULL;
-  if (self->owner != NULL)
-    *self->owner = NULL;
+  if (self->holder != NULL)
+    *self->holder = NULL;
   if (watch_of(loop, self->fd) == self)
     loop->watches[self->fd] = NULL;
   for (size_t i = 0; self->unchecked && i < loop->unchecked_count; i++)

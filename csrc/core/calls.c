@@ -130,8 +130,9 @@ static int lane_index(PyObject *name) {
 
 /* Makes the job of lane `args[0]` and callable `args[1]` with the rest as its
  * arguments. */
-static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target, bool in_context,
-                             PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+static PyObject *submit_call(const uvw_kind *kind, CompletionQueue *queue, PyObject *target,
+                             bool in_context, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames) {
   int lane = lane_index(args[0]);
   if (lane < 0)
     return NULL;
@@ -139,7 +140,7 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target,
     PyErr_Format(PyExc_TypeError, "func: expected a callable, got %R", args[1]);
     return NULL;
   }
-  Job *job = job_new(port, target);
+  Job *job = job_new(queue, target);
   if (job == NULL)
     return NULL;
   Py_ssize_t count = nargs - 1 + (kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0);
@@ -148,7 +149,7 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target,
   uvw_job *engine_job = PyMem_RawMalloc(sizeof(*engine_job));
   job->context = in_context ? PyContext_CopyCurrent() : NULL;
   bool whole = job->call != NULL && engine_job != NULL && (!in_context || job->context != NULL);
-  if (!whole || (port != NULL && !port_is_open(port))) {
+  if (!whole || (queue != NULL && !queue_is_open(queue))) {
     if (!PyErr_Occurred())
       PyErr_NoMemory();
     PyMem_RawFree(engine_job);
@@ -159,7 +160,7 @@ static PyObject *submit_call(const uvw_kind *kind, Port *port, PyObject *target,
     job->call[i] = Py_NewRef(args[i + 1]);
   job->call_count = count;
   job->kwnames = Py_XNewRef(kwnames);
-  uvw_job_init(engine_job, kind, (unsigned)lane, port != NULL ? port->owner : NULL, NULL);
+  uvw_job_init(engine_job, kind, (unsigned)lane, queue != NULL ? queue->completions : NULL, NULL);
   return job_submit(job, engine_job);
 }
 
@@ -192,12 +193,12 @@ PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
                     PyObject *kwnames) {
   if (check_count(nargs, 2) < 0 || check_deadlock(args[0]) < 0)
     return NULL;
-  empty_graveyard();
-  Port *port = port_of_running_loop();
-  if (port == NULL)
+  sweep_orphans();
+  CompletionQueue *queue = queue_of_running_loop();
+  if (queue == NULL)
     return NULL;
-  PyObject *job = submit_call(&call_kind, port, NULL, true, args, nargs, kwnames);
-  Py_DECREF(port);
+  PyObject *job = submit_call(&call_kind, queue, NULL, true, args, nargs, kwnames);
+  Py_DECREF(queue);
   return job;
 }
 
@@ -206,22 +207,23 @@ PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const *args,
                              PyObject *kwnames) {
   if (check_count(nargs, 3) < 0 || ensure_started() < 0)
     return NULL;
-  empty_graveyard();
+  sweep_orphans();
   return submit_call(&executor_kind, NULL, args[0], false, args + 1, nargs - 1, kwnames);
 }
 
-/* call_port(port, callback, lane, func): for the bare loop. */
-PyObject *core_call_port(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames) {
+/* call_queue(queue, callback, lane, func): for the bare loop. */
+PyObject *core_call_queue(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+                          PyObject *kwnames) {
   if (check_count(nargs, 4) < 0 || ensure_started() < 0)
     return NULL;
-  empty_graveyard();
-  if (!Py_IS_TYPE(args[0], &Port_Type)) {
-    PyErr_SetString(PyExc_TypeError, "port: expected a Port");
+  sweep_orphans();
+  if (!Py_IS_TYPE(args[0], &CompletionQueue_Type)) {
+    PyErr_SetString(PyExc_TypeError, "queue: expected a CompletionQueue");
     return NULL;
   }
   PyObject *callback = args[1] != Py_None ? args[1] : NULL;
-  return submit_call(&call_kind, (Port *)args[0], callback, true, args + 2, nargs - 2, kwnames);
+  return submit_call(&call_kind, (CompletionQueue *)args[0], callback, true, args + 2, nargs - 2,
+                     kwnames);
 }
 
 /* check_deadlock(lane) */

@@ -15,19 +15,19 @@
 
 #include "engine.h"
 
-typedef struct Port Port;
+typedef struct CompletionQueue CompletionQueue;
 typedef struct Job Job;
 
-/* One per event loop: the loop's side of an owner. */
-struct Port {
+/* One per event loop: the loop's side of its completions. */
+struct CompletionQueue {
   PyObject_HEAD
-  uvw_owner *owner;
+  uvw_completions *completions;
   PyObject *loop; /* asyncio's loop, or NULL for the bare loop */
   Job *pending;
-  PyObject *shared;  /* dict: key -> the job that runs for all who ask for the same */
-  int luck;          /* of waiting for more within a turn */
-  uint64_t busy_now; /* time spent since the last turn on jobs done at once */
-  Port *next, *prev; /* all ports */
+  PyObject *shared;             /* dict: key -> the job that runs for all who ask for the same */
+  int spin_score;               /* whether spinning for more within a turn has paid lately */
+  uint64_t busy_now;            /* time spent since the last turn on jobs done at once */
+  CompletionQueue *next, *prev; /* all queues */
   bool closed;
   PyObject *weakrefs;
 };
@@ -36,9 +36,9 @@ typedef enum { JOB_PENDING, JOB_DONE, JOB_CANCELLED } JobState;
 
 struct Job {
   PyObject_HEAD
-  Port *port;       /* borrowed; NULL once the port is gone or the job detached */
-  Job *next, *prev; /* in port->pending */
-  uvw_job *job;     /* NULL when the engine's job has ended */
+  CompletionQueue *queue; /* borrowed; NULL once the queue is gone or the job detached */
+  Job *next, *prev;       /* in queue->pending */
+  uvw_job *job;           /* NULL when the engine's job has ended */
   PyObject *(*shape)(Job *self, uvw_job *job); /* the result, or an exception */
   int (*grant)(Job *self, uvw_job *job);       /* gives the memory that the job asks for */
   bool abandoned;                              /* nobody waits: the engine's job was told to stop */
@@ -50,7 +50,7 @@ struct Job {
   JobState state;
   bool blocking, sent;
   /* Shared (shared.c): */
-  PyObject *key; /* of a lead: where it stands in port->shared */
+  PyObject *key; /* of a lead: where it stands in queue->shared */
   Job *waiters;  /* of a lead: a ring by next and prev */
   Job *lead;     /* of a waiter */
   /* With other targets: */
@@ -70,11 +70,11 @@ struct Job {
   Py_ssize_t call_count;
 };
 
-extern PyTypeObject Job_Type, Port_Type;
+extern PyTypeObject Job_Type, CompletionQueue_Type;
 
 /* Given by _engine.py once. */
 typedef struct {
-  PyObject *attach;    /* (loop) -> Port */
+  PyObject *attach;    /* (loop) -> CompletionQueue */
   PyObject *start;     /* () -> None: starts the pool */
   PyObject *park;      /* (loop, job, fd, what) -> undo */
   PyObject *saturated; /* class PoolSaturated */
@@ -84,19 +84,19 @@ typedef struct {
 } Hooks;
 extern Hooks hooks;
 
-/* ports.c */
-Port *port_of_running_loop(void); /* a new reference */
-Port *port_to_submit(void);       /* the same, unless to wait here could never end */
-bool port_is_open(Port *port);    /* raises if not */
-void port_close(Port *port);
-int port_dispatch(Port *port); /* -1: an exception of the bare loop's callback */
+/* queues.c */
+CompletionQueue *queue_of_running_loop(void); /* a new reference */
+CompletionQueue *queue_to_submit(void);       /* the same, unless to wait here could never end */
+bool queue_is_open(CompletionQueue *queue);   /* raises if not */
+void queue_close(CompletionQueue *queue);
+int queue_dispatch(CompletionQueue *queue); /* -1: an exception of the bare loop's callback */
 int ensure_started(void);
 PyObject *core_start(PyObject *module, PyObject *size);
-void empty_graveyard(void);
+void sweep_orphans(void);
 
 /* jobs.c */
 int jobs_init(void);
-Job *job_new(Port *port, PyObject *target);
+Job *job_new(CompletionQueue *queue, PyObject *target);
 PyObject *job_submit(Job *self, uvw_job *job); /* steals self; returns it or NULL */
 void job_abandon(Job *self);
 void job_release(Job *self);
@@ -108,9 +108,9 @@ PyObject *take_exception(void);
 void raise_again(PyObject *exception);
 
 /* shared.c */
-Job *share_find(Port *port, PyObject *key);
+Job *share_find(CompletionQueue *queue, PyObject *key);
 Job *share_join(Job *lead, PyObject *loop);
-int share_open(Job *lead, Port *port, PyObject *key);
+int share_open(Job *lead, CompletionQueue *queue, PyObject *key);
 void share_close(Job *lead);
 void share_leave(Job *waiter);
 int share_finish(Job *lead, uvw_job *job);
@@ -140,8 +140,8 @@ PyObject *core_fs(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_call(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *core_call_executor(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames);
-PyObject *core_call_port(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames);
+PyObject *core_call_queue(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                          PyObject *kwnames);
 PyObject *core_check_deadlock(PyObject *module, PyObject *lane);
 
 #endif

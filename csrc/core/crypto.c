@@ -33,21 +33,21 @@ Job *crypto_draft(int views) {
 
 uvw_crypto *crypto_open(Job *job, int (*step)(uvw_crypto *), size_t extra) {
   uvw_crypto *crypto = NULL;
-  Port *port = port_to_submit();
-  if (port != NULL && port_is_open(port)) {
-    crypto = uvw_crypto_new(step, extra, port->owner, NULL);
+  CompletionQueue *queue = queue_to_submit();
+  if (queue != NULL && queue_is_open(queue)) {
+    crypto = uvw_crypto_new(step, extra, queue->completions, NULL);
     if (crypto == NULL)
       PyErr_NoMemory();
   }
   if (crypto != NULL) {
-    job->port = port;
-    Py_XSETREF(job->loop, Py_NewRef(port->loop));
+    job->queue = queue;
+    Py_XSETREF(job->loop, Py_NewRef(queue->loop));
     for (int i = 0; i < job->view_count; i++) {
       crypto->in[i].data = job->views[i].len > 0 ? job->views[i].buf : "";
       crypto->in[i].size = (size_t)job->views[i].len;
     }
   }
-  Py_XDECREF(port);
+  Py_XDECREF(queue);
   return crypto;
 }
 
@@ -60,7 +60,7 @@ PyObject *crypto_drop(Job *job, uvw_crypto *crypto) {
   if (crypto != NULL)
     uvw_job_free(&crypto->job);
   if (job != NULL)
-    job->port = NULL; /* it was never linked to it */
+    job->queue = NULL; /* it was never linked to it */
   Py_XDECREF(job);
   return NULL;
 }

@@ -9,7 +9,7 @@
 
 /* A job with so many views for the caller's buffers. */
 Job *crypto_draft(int views);
-/* The engine's job for it, whose owner is the running loop's; NULL raises. */
+/* The engine's job for it, which comes back to the running loop; NULL raises. */
 uvw_crypto *crypto_open(Job *job, int (*step)(uvw_crypto *), size_t extra);
 /* Both take the job. */
 PyObject *crypto_submit(Job *job, uvw_crypto *crypto, PyObject *(*shape)(Job *, uvw_job *));

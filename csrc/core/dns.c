@@ -251,8 +251,9 @@ static PyObject *make_key(const char *host, const char *service, const struct ad
                             service != NULL ? service : "");
 }
 
-static PyObject *submit(uvw_dns *dns, Job *job, Port *port, PyObject *(*shape)(Job *, uvw_job *)) {
-  job->port = port;
+static PyObject *submit(uvw_dns *dns, Job *job, CompletionQueue *queue,
+                        PyObject *(*shape)(Job *, uvw_job *)) {
+  job->queue = queue;
   job->shape = shape;
   return job_submit(job, &dns->job);
 }
@@ -261,36 +262,36 @@ static PyObject *submit(uvw_dns *dns, Job *job, Port *port, PyObject *(*shape)(J
 static PyObject *look_up(const char *host, const char *service, const struct addrinfo *hints) {
   Job *lead = NULL, *waiter = NULL;
   PyObject *key = make_key(host, service, hints);
-  Port *port = key != NULL ? port_to_submit() : NULL;
-  if (port == NULL || !port_is_open(port))
+  CompletionQueue *queue = key != NULL ? queue_to_submit() : NULL;
+  if (queue == NULL || !queue_is_open(queue))
     goto out;
-  lead = (Job *)Py_XNewRef((PyObject *)share_find(port, key));
+  lead = (Job *)Py_XNewRef((PyObject *)share_find(queue, key));
   if (lead != NULL) {
-    waiter = share_join(lead, port->loop);
+    waiter = share_join(lead, queue->loop);
     goto out;
   }
   if (PyErr_Occurred() || (lead = job_new(NULL, NULL)) == NULL)
     goto out;
-  uvw_dns *dns = uvw_dns_getaddrinfo(host, service, hints, port->owner, NULL);
+  uvw_dns *dns = uvw_dns_getaddrinfo(host, service, hints, queue->completions, NULL);
   if (dns == NULL) {
     PyErr_NoMemory();
     goto out;
   }
-  lead->port = port;
-  waiter = share_open(lead, port, key) == 0 ? share_join(lead, port->loop) : NULL;
+  lead->queue = queue;
+  waiter = share_open(lead, queue, key) == 0 ? share_join(lead, queue->loop) : NULL;
   if (waiter == NULL) {
     share_close(lead);
-    lead->port = NULL;
+    lead->queue = NULL;
     uvw_job_free(&dns->job);
     goto out;
   }
-  PyObject *submitted = submit(dns, (Job *)Py_NewRef((PyObject *)lead), port, shape_getaddrinfo);
+  PyObject *submitted = submit(dns, (Job *)Py_NewRef((PyObject *)lead), queue, shape_getaddrinfo);
   if (submitted == NULL)
     Py_CLEAR(waiter);
   Py_XDECREF(submitted);
 out:
   Py_XDECREF(lead);
-  Py_XDECREF(port);
+  Py_XDECREF(queue);
   Py_XDECREF(key);
   return (PyObject *)waiter;
 }
@@ -394,22 +395,22 @@ PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *args, P
                            sizeof(port), flags);
     return code == 0 ? shape_names(name, port) : raise_code(code);
   }
-  Port *port = port_to_submit();
-  if (port == NULL)
+  CompletionQueue *queue = queue_to_submit();
+  if (queue == NULL)
     return NULL;
   PyObject *submitted = NULL;
   Job *job = job_new(NULL, NULL);
-  if (job != NULL && port_is_open(port)) {
+  if (job != NULL && queue_is_open(queue)) {
     uvw_dns *dns =
-        uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags, port->owner, NULL);
+        uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags, queue->completions, NULL);
     if (dns != NULL) {
-      job->loop = Py_NewRef(port->loop);
-      submitted = submit(dns, (Job *)Py_NewRef((PyObject *)job), port, shape_getnameinfo);
+      job->loop = Py_NewRef(queue->loop);
+      submitted = submit(dns, (Job *)Py_NewRef((PyObject *)job), queue, shape_getnameinfo);
     } else {
       PyErr_NoMemory();
     }
   }
   Py_XDECREF(job);
-  Py_DECREF(port);
+  Py_DECREF(queue);
   return submitted;
 }

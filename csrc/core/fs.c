@@ -37,7 +37,7 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   }
   uvw_fs_args a = {0};
   PyObject *keep = NULL, *keep2 = NULL;
-  Port *port = NULL;
+  CompletionQueue *queue = NULL;
   uvw_fs *fs;
   Job *job = job_new(NULL, NULL);
   if (job == NULL)
@@ -66,25 +66,25 @@ PyObject *core_fs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
   }
   if (nargs > 6 && args[6] != Py_None)
     job->option = Py_NewRef(args[6]);
-  port = port_to_submit();
-  if (port == NULL || !port_is_open(port))
+  queue = queue_to_submit();
+  if (queue == NULL || !queue_is_open(queue))
     goto failed;
-  fs = uvw_fs_new(&a, port->owner, NULL);
+  fs = uvw_fs_new(&a, queue->completions, NULL);
   if (fs == NULL) {
     PyErr_NoMemory();
     goto failed;
   }
-  job->port = port;
-  job->loop = Py_NewRef(port->loop);
+  job->queue = queue;
+  job->loop = Py_NewRef(queue->loop);
   job->shape = shape_fs;
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
   PyObject *submitted = job_submit(job, &fs->job);
-  Py_DECREF(port);
+  Py_DECREF(queue);
   return submitted;
 
 failed:
-  Py_XDECREF(port);
+  Py_XDECREF(queue);
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
   Py_DECREF(job);

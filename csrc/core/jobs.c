@@ -4,7 +4,7 @@
  *
  * A future of asyncio's would cost a call_soon() and a turn of the loop for
  * every job. A job that has come back calls the task's wake-up itself, from
- * Port.dispatch(), which the loop has called like any other callback; only in
+ * CompletionQueue.dispatch(), which the loop has called like any other callback; only in
  * debug mode it goes by call_soon(), so that the loop can name what is slow.
  * A cancel always goes by call_soon(), for it comes out of another task.
  *
@@ -40,37 +40,37 @@ void raise_again(PyObject *exception) {
   PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
 }
 
-Job *job_new(Port *port, PyObject *target) {
+Job *job_new(CompletionQueue *queue, PyObject *target) {
   Job *self = (Job *)Job_Type.tp_alloc(&Job_Type, 0);
   if (self == NULL)
     return NULL;
-  self->port = port;
-  self->loop = port != NULL ? Py_XNewRef(port->loop) : NULL;
+  self->queue = queue;
+  self->loop = queue != NULL ? Py_XNewRef(queue->loop) : NULL;
   self->target = Py_XNewRef(target);
   return self;
 }
 
 static void link_pending(Job *self) {
-  Port *port = self->port;
-  if (port == NULL)
+  CompletionQueue *queue = self->queue;
+  if (queue == NULL)
     return;
-  self->next = port->pending;
-  if (port->pending != NULL)
-    port->pending->prev = self;
-  port->pending = self;
+  self->next = queue->pending;
+  if (queue->pending != NULL)
+    queue->pending->prev = self;
+  queue->pending = self;
 }
 
 static void unlink_pending(Job *self) {
-  if (self->port == NULL)
+  if (self->queue == NULL)
     return;
   if (self->prev != NULL)
     self->prev->next = self->next;
   else
-    self->port->pending = self->next;
+    self->queue->pending = self->next;
   if (self->next != NULL)
     self->next->prev = self->prev;
   self->next = self->prev = NULL;
-  self->port = NULL;
+  self->queue = NULL;
 }
 
 void job_drop_call(Job *self) {
@@ -162,7 +162,7 @@ void job_abandon(Job *self) {
   if (job == NULL || self->abandoned)
     return;
   self->abandoned = true;
-  if (job->owner != NULL && uvw_owner_stale(job->owner))
+  if (job->completions != NULL && uvw_completions_stale(job->completions))
     return; /* in a forked child: it is the parent's */
   if (self->parked != NULL) {
     PyObject *raised = take_exception();
@@ -342,7 +342,7 @@ static int park(Job *self, uvw_fs *fs) {
   return 0;
 }
 
-/* A job has come from its owner: ended, or with a wish. */
+/* A job has come back from the engine: ended, or with a wish. */
 int job_complete(uvw_job *job) {
   Job *self = job->token;
   if (job->ask == UVW_ASK_NOTHING || self->abandoned)

@@ -1,7 +1,7 @@
 /* One job of the engine for all who ask a loop for the same thing meanwhile.
  *
  * The lead is the job that the engine has; nobody awaits it. It stands in its
- * port's table under a key until it comes back or is given up, and each caller
+ * queue's table under a key until it comes back or is given up, and each caller
  * gets a waiter: a job with no work of its own, which may be cancelled alone.
  * With the last waiter the lead is abandoned. Leads and waiters point to each
  * other without references: a waiter leaves when it ends, and a lead lets its
@@ -9,14 +9,14 @@
 #include "core.h"
 
 /* The lead under the key, borrowed; NULL, perhaps without an exception. */
-Job *share_find(Port *port, PyObject *key) {
-  return port->shared != NULL ? (Job *)PyDict_GetItemWithError(port->shared, key) : NULL;
+Job *share_find(CompletionQueue *queue, PyObject *key) {
+  return queue->shared != NULL ? (Job *)PyDict_GetItemWithError(queue->shared, key) : NULL;
 }
 
-int share_open(Job *lead, Port *port, PyObject *key) {
-  if (port->shared == NULL && (port->shared = PyDict_New()) == NULL)
+int share_open(Job *lead, CompletionQueue *queue, PyObject *key) {
+  if (queue->shared == NULL && (queue->shared = PyDict_New()) == NULL)
     return -1;
-  if (PyDict_SetItem(port->shared, key, (PyObject *)lead) < 0)
+  if (PyDict_SetItem(queue->shared, key, (PyObject *)lead) < 0)
     return -1;
   lead->key = Py_NewRef(key);
   return 0;
@@ -24,11 +24,11 @@ int share_open(Job *lead, Port *port, PyObject *key) {
 
 /* From here on nobody joins. */
 static void leave_table(Job *lead) {
-  if (lead->port == NULL || lead->port->shared == NULL)
+  if (lead->queue == NULL || lead->queue->shared == NULL)
     return;
   PyObject *raised = take_exception();
-  if (share_find(lead->port, lead->key) == lead)
-    PyDict_DelItem(lead->port->shared, lead->key);
+  if (share_find(lead->queue, lead->key) == lead)
+    PyDict_DelItem(lead->queue->shared, lead->key);
   PyErr_Clear();
   if (raised != NULL) {
     raise_again(raised);

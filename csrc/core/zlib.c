@@ -141,37 +141,37 @@ static int as_data(PyObject *value, Job *job, uvw_zlib_args *a) {
 
 /* Does a small job at once, as long as the loop has had its turn lately.
  * Returns a new reference to the result, NULL with an exception, or NULL. */
-static PyObject *try_now(Port *port, Job *job, uvw_zlib *z) {
-  if (port->busy_now > NOW_MOST)
+static PyObject *try_now(CompletionQueue *queue, Job *job, uvw_zlib *z) {
+  if (queue->busy_now > NOW_MOST)
     return NULL;
   uint64_t begun = uv_hrtime();
   bool done = uvw_zlib_try_now(z);
-  port->busy_now += uv_hrtime() - begun;
+  queue->busy_now += uv_hrtime() - begun;
   return done ? job->shape(job, &z->job) : NULL;
 }
 
-/* A new reference to the port of the running loop, unless to wait here for the
+/* A new reference to the queue of the running loop, unless to wait here for the
  * lane could never end. */
-static Port *find_port(void) {
+static CompletionQueue *find_queue(void) {
   PyObject *checked = core_check_deadlock(NULL, lane_name);
   if (checked == NULL)
     return NULL;
   Py_DECREF(checked);
-  return port_to_submit();
+  return queue_to_submit();
 }
 
-static PyObject *submit(Job *job, Port *port, uvw_job *engine_job) {
-  job->port = port;
-  job->loop = Py_NewRef(port->loop);
+static PyObject *submit(Job *job, CompletionQueue *queue, uvw_job *engine_job) {
+  job->queue = queue;
+  job->loop = Py_NewRef(queue->loop);
   job->grant = give_memory;
   return job_submit((Job *)Py_NewRef((PyObject *)job), engine_job);
 }
 
 static PyObject *pass_on(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
-  Port *port = find_port();
-  if (port == NULL)
+  CompletionQueue *queue = find_queue();
+  if (queue == NULL)
     return NULL;
-  uvw_zlib *z = uvw_zlib_new(a, port->owner, NULL);
+  uvw_zlib *z = uvw_zlib_new(a, queue->completions, NULL);
   PyObject *result = NULL;
   if (z == NULL && errno == EBUSY) {
     PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
@@ -179,13 +179,13 @@ static PyObject *pass_on(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
     PyErr_NoMemory();
   } else {
     if (a->size <= now_most && a->stream == NULL)
-      result = try_now(port, job, z);
+      result = try_now(queue, job, z);
     if (result != NULL || PyErr_Occurred())
       uvw_job_free(&z->job);
     else
-      result = submit(job, port, &z->job);
+      result = submit(job, queue, &z->job);
   }
-  Py_DECREF(port);
+  Py_DECREF(queue);
   return result;
 }
 
@@ -310,14 +310,15 @@ PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
       as_limit(args[5], &limit) == 0) {
     job->option = Py_NewRef(args[3]);
     job->shape = shape_file;
-    Port *port = find_port();
+    CompletionQueue *queue = find_queue();
     uvw_zlib_file *f =
-        port != NULL ? uvw_zlib_file_new(&config, path, path2, flush, limit, port->owner) : NULL;
+        queue != NULL ? uvw_zlib_file_new(&config, path, path2, flush, limit, queue->completions)
+                      : NULL;
     if (f != NULL)
-      result = submit(job, port, &f->job);
-    else if (port != NULL)
+      result = submit(job, queue, &f->job);
+    else if (queue != NULL)
       PyErr_NoMemory();
-    Py_XDECREF(port);
+    Py_XDECREF(queue);
   }
   Py_XDECREF(keep);
   Py_XDECREF(keep2);

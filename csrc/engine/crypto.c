@@ -76,14 +76,15 @@ static void destroy(uvw_job *job) {
 
 static const uvw_kind crypto_kind = {"crypto", run, destroy, NULL, NULL};
 
-uvw_crypto *uvw_crypto_new(int (*step)(uvw_crypto *), size_t size, uvw_owner *owner, void *token) {
+uvw_crypto *uvw_crypto_new(int (*step)(uvw_crypto *), size_t size, uvw_completions *completions,
+                           void *token) {
   if (size > SIZE_MAX - sizeof(uvw_crypto))
     return NULL;
   uvw_crypto *crypto = malloc(sizeof(*crypto) + size);
   if (crypto == NULL)
     return NULL;
   memset(crypto, 0, sizeof(*crypto));
-  uvw_job_init(&crypto->job, &crypto_kind, UVW_LANE_CPU, owner, token);
+  uvw_job_init(&crypto->job, &crypto_kind, UVW_LANE_CPU, completions, token);
   crypto->job.awaited = true;
   crypto->step = step;
   crypto->fd = -1;

@@ -25,7 +25,8 @@ typedef struct uvw_key_options uvw_key_options;
 
 /* Makes the fields of an operation empty; the caller fills them in. `size`
  * more bytes are at `extra`, for copies. */
-uvw_crypto *uvw_crypto_new(int (*step)(uvw_crypto *), size_t size, uvw_owner *owner, void *token);
+uvw_crypto *uvw_crypto_new(int (*step)(uvw_crypto *), size_t size, uvw_completions *completions,
+                           void *token);
 
 enum { UVW_SPANS = 4 };
 

@@ -48,20 +48,21 @@ static void destroy(uvw_job *job) {
 static const uvw_kind getaddrinfo_kind = {"getaddrinfo", run_getaddrinfo, destroy, NULL, NULL};
 static const uvw_kind getnameinfo_kind = {"getnameinfo", run_getnameinfo, destroy, NULL, NULL};
 
-static uvw_dns *dns_new(const uvw_kind *kind, size_t strings, uvw_owner *owner, void *token) {
+static uvw_dns *dns_new(const uvw_kind *kind, size_t strings, uvw_completions *completions,
+                        void *token) {
   uvw_dns *dns = malloc(sizeof(*dns) + strings);
   if (dns == NULL)
     return NULL;
   memset(dns, 0, sizeof(*dns));
-  uvw_job_init(&dns->job, kind, UVW_LANE_DNS, owner, token);
+  uvw_job_init(&dns->job, kind, UVW_LANE_DNS, completions, token);
   return dns;
 }
 
 uvw_dns *uvw_dns_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                             uvw_owner *owner, void *token) {
+                             uvw_completions *completions, void *token) {
   size_t length = host != NULL ? strlen(host) + 1 : 0;
   size_t length2 = service != NULL ? strlen(service) + 1 : 0;
-  uvw_dns *dns = dns_new(&getaddrinfo_kind, length + length2, owner, token);
+  uvw_dns *dns = dns_new(&getaddrinfo_kind, length + length2, completions, token);
   if (dns == NULL)
     return NULL;
   char *strings = (char *)(dns + 1);
@@ -77,8 +78,8 @@ uvw_dns *uvw_dns_getaddrinfo(const char *host, const char *service, const struct
 }
 
 uvw_dns *uvw_dns_getnameinfo(const struct sockaddr *address, socklen_t length, int flags,
-                             uvw_owner *owner, void *token) {
-  uvw_dns *dns = dns_new(&getnameinfo_kind, NI_MAXHOST + NI_MAXSERV, owner, token);
+                             uvw_completions *completions, void *token) {
+  uvw_dns *dns = dns_new(&getnameinfo_kind, NI_MAXHOST + NI_MAXSERV, completions, token);
   if (dns == NULL)
     return NULL;
   dns->name = (char *)(dns + 1);

@@ -3,11 +3,11 @@
  *
  * The life of a job. The submitter makes it and owns it. uvw_submit() passes
  * it to the engine; it waits in its lane and runs on a worker. A step that
- * ends with UVW_DONE or UVW_ASK puts it on its owner's list, and
- * uvw_owner_take() hands it back: a finished job is then freed with
+ * ends with UVW_DONE or UVW_ASK puts it on its loop's completions, and
+ * uvw_completions_take() hands it back: a finished job is then freed with
  * uvw_job_free(), one that asked is given what it asked for and submitted
- * again. A job without owner, or whose owner has closed, ends in the
- * graveyard when it has a token and is freed by the worker when it has none.
+ * again. A job without completions, or whose completions have closed, ends among
+ * the orphans when it has a token and is freed by the worker when it has none.
  *
  * The engine never includes Python.h and never calls Python; a job's token is
  * a pointer it only carries. */
@@ -36,10 +36,10 @@ typedef struct uvw_job uvw_job;
 enum uvw_step {
   UVW_DONE,  /* the job has ended, job->error tells how */
   UVW_AGAIN, /* back to the tail of its lane, so that others get their turn */
-  UVW_ASK    /* to its owner, which gives what job->ask names */
+  UVW_ASK    /* to its completions, which gives what job->ask names */
 };
 
-/* What a job may ask of its owner between two steps. */
+/* What a job may ask of its loop between two steps. */
 enum uvw_ask {
   UVW_ASK_NOTHING,
   UVW_ASK_MEMORY,   /* fs read: a buffer of at least `want` bytes */
@@ -65,8 +65,8 @@ typedef struct {
 struct uvw_job {
   uvw_job *next, *prev;
   const uvw_kind *kind;
-  uvw_owner *owner; /* a counted reference, or NULL for a detached job */
-  void *token;      /* the submitter's; the engine only carries it */
+  uvw_completions *completions; /* a counted reference, or NULL for a detached job */
+  void *token;                  /* the submitter's; the engine only carries it */
   uint64_t queued_at, waited, ran;
   int error; /* 0, an errno, or one of the codes above */
   uint16_t lane;
@@ -84,11 +84,12 @@ int uvw_pool_start(unsigned size); /* not while this process may fork */
 void uvw_abandon_loop(uv_loop_t *loop);
 unsigned uvw_generation(void);
 
-void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_owner *owner, void *token);
+void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_completions *completions,
+                  void *token);
 void uvw_job_free(uvw_job *job);
 int uvw_submit(uvw_job *job);
 /* For jobs that were submitted and not yet taken. True when the job was still
- * waiting: it is the caller's again. False: it will come through its owner,
+ * waiting: it is the caller's again. False: it will come through its completions,
  * after uvw_cancel() with its stop flag set, after uvw_withdraw() untouched. */
 bool uvw_cancel(uvw_job *job);
 bool uvw_withdraw(uvw_job *job);
@@ -104,17 +105,17 @@ int uvw_current_lane(void);
 unsigned uvw_worker_number(void);
 bool uvw_lane_full(unsigned lane);
 
-uvw_owner *uvw_owner_new(void);
-uvw_owner *uvw_owner_ref(uvw_owner *owner);
-void uvw_owner_unref(uvw_owner *owner);
-int uvw_owner_fd(const uvw_owner *owner);
-bool uvw_owner_filled(const uvw_owner *owner);
-bool uvw_owner_stale(const uvw_owner *owner);
-uvw_job *uvw_owner_take(uvw_owner *owner, uint64_t patience);
-uint64_t uvw_owner_lag(uvw_owner *owner);
-void uvw_owner_untake(uvw_owner *owner, uvw_job *list);
-uvw_job *uvw_owner_close(uvw_owner *owner);
-uvw_job *uvw_graveyard_take(void);
+uvw_completions *uvw_completions_new(void);
+uvw_completions *uvw_completions_ref(uvw_completions *completions);
+void uvw_completions_unref(uvw_completions *completions);
+int uvw_completions_fd(const uvw_completions *completions);
+bool uvw_completions_filled(const uvw_completions *completions);
+bool uvw_completions_stale(const uvw_completions *completions);
+uvw_job *uvw_completions_take(uvw_completions *completions, uint64_t spin);
+uint64_t uvw_completions_lag(uvw_completions *completions);
+void uvw_completions_untake(uvw_completions *completions, uvw_job *list);
+uvw_job *uvw_completions_close(uvw_completions *completions);
+uvw_job *uvw_orphans_take(void);
 
 /* Result buffers: a bounded freelist of size classes. *size is what the
  * caller needs and becomes what it got. */
@@ -190,7 +191,7 @@ typedef struct uvw_fs {
   void *walk; /* state of a job that walks or copies; the op's own */
 } uvw_fs;
 
-uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_owner *owner, void *token);
+uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_completions *completions, void *token);
 
 /* dns --------------------------------------------------------------------- */
 
@@ -209,8 +210,8 @@ typedef struct uvw_dns {
 
 /* Strings are copied; both may be NULL, as for getaddrinfo(3). */
 uvw_dns *uvw_dns_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                             uvw_owner *owner, void *token);
+                             uvw_completions *completions, void *token);
 uvw_dns *uvw_dns_getnameinfo(const struct sockaddr *address, socklen_t length, int flags,
-                             uvw_owner *owner, void *token);
+                             uvw_completions *completions, void *token);
 
 #endif

@@ -67,10 +67,10 @@ int uvw_lane_statistics(unsigned lane, double *out);
  * runs it. hook(data) is called between phases when completions wait, or
  * after a byte was written to the signal descriptor. */
 typedef struct uvw_loop uvw_loop;
-typedef struct uvw_owner uvw_owner;
+typedef struct uvw_completions uvw_completions;
 
 int uvw_loop_new(uvw_loop **out, void (*hook)(void *), void *data);
-uvw_owner *uvw_loop_owner(uvw_loop *loop);
+uvw_completions *uvw_loop_completions(uvw_loop *loop);
 int uvw_loop_signal_fd(uvw_loop *loop);
 int uvw_loop_run(uvw_loop *loop, int mode);
 void uvw_loop_stop(uvw_loop *loop);

@@ -198,14 +198,14 @@ static void destroy(uvw_job *job) {
 
 static const uvw_kind fs_kind = {"fs", run, destroy, NULL, NULL};
 
-uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_owner *owner, void *token) {
+uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_completions *completions, void *token) {
   size_t length = strlen(args->path) + 1;
   size_t length2 = args->path2 != NULL ? strlen(args->path2) + 1 : 0;
   uvw_fs *fs = malloc(sizeof(*fs) + length + length2);
   if (fs == NULL)
     return NULL;
   memset(fs, 0, sizeof(*fs));
-  uvw_job_init(&fs->job, &fs_kind, UVW_LANE_IO, owner, token);
+  uvw_job_init(&fs->job, &fs_kind, UVW_LANE_IO, completions, token);
   fs->op = args->op;
   fs->flags = args->flags;
   fs->path = (char *)(fs + 1);

@@ -2,7 +2,7 @@
  * copy_file.
  *
  * Everything is opened with O_NONBLOCK, so that no FIFO or device holds a
- * worker: a descriptor that would block goes back to the owner (UVW_ASK),
+ * worker: a descriptor that would block goes back to its loop (UVW_ASK),
  * whose loop waits for it with all its others. Large work is done in chunks;
  * between two of them a job may be stopped or give way. */
 #include "internal.h"
@@ -20,7 +20,7 @@
 #define COPY_BUFFER ((size_t)128 << 10)
 #define FIRST_GUESS ((size_t)16 << 10)
 /* Up to here a file is read into a buffer of ours and copied out on the
- * loop's thread; above it the owner provides the memory and nothing is
+ * loop's thread; above it the loop provides the memory and nothing is
  * copied there. */
 #define OWN_BUFFER ((size_t)128 << 10)
 
@@ -53,7 +53,7 @@ static int close_fd(int *fd) {
 
 /* read_file --------------------------------------------------------------- */
 
-/* More room: a larger buffer of ours while they last, then the owner's. */
+/* More room: a larger buffer of ours while they last, then the loop's. */
 static int grow(uvw_fs *fs, size_t want) {
   if (fs->borrowed || want > OWN_BUFFER + 1) {
     fs->want = want;

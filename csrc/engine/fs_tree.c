@@ -14,7 +14,7 @@
 
 /* readdir ----------------------------------------------------------------- */
 
-/* A page is a row of entries: a type character, the name, NUL. The owner
+/* A page is a row of entries: a type character, the name, NUL. The loop
  * takes the full ones between two steps, so that a huge directory neither
  * holds a worker nor stalls the loop. */
 #define PAGE ((size_t)16384)

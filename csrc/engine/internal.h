@@ -2,7 +2,7 @@
  * uvw__ marks a name that stays inside the engine.
  *
  * Lock order: the caller's own lock (the GIL), then uvw__engine.mutex, then
- * an owner's mutex or the buffers' mutex. Nobody takes the caller's lock while
+ * a completions' mutex or the buffers' mutex. Nobody takes the caller's lock while
  * holding one of ours. */
 #ifndef UVW_INTERNAL_H
 #define UVW_INTERNAL_H
@@ -114,10 +114,10 @@ void uvw__note_submit(uint64_t now);
 int uvw__carrier_start(void);
 void uvw__carrier_abandon(void);
 
-/* owner.c */
-bool uvw__owner_push(uvw_owner *owner, uvw_job *job);
-void uvw__bury(uvw_job *job);
-void uvw__graveyard_init(void);
+/* completions.c */
+bool uvw__completions_push(uvw_completions *completions, uvw_job *job);
+void uvw__orphan(uvw_job *job);
+void uvw__orphans_init(void);
 
 /* buffers.c */
 void uvw__buffers_init(void);

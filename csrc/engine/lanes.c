@@ -4,7 +4,7 @@
  * All of it is process-wide and under uvw__engine.mutex, which is held for
  * some tens of nanoseconds at a time; the lock order stands in internal.h.
  * A job is in exactly one place: with its submitter, in a lane (WAITING), on
- * a worker (RUNNING), or passed to its owner (PASSED). */
+ * a worker (RUNNING), or passed to its completions (PASSED). */
 #include "internal.h"
 
 #include <errno.h>
@@ -202,20 +202,20 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
 
 /* Submitting and cancelling ----------------------------------------------- */
 
-void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_owner *owner,
+void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_completions *completions,
                   void *token) {
   memset(job, 0, sizeof(*job));
   job->kind = kind;
   job->lane = (uint16_t)lane;
-  job->owner = uvw_owner_ref(owner);
+  job->completions = uvw_completions_ref(completions);
   job->token = token;
   atomic_init(&job->stop, false);
 }
 
 void uvw_job_free(uvw_job *job) {
-  uvw_owner *owner = job->owner;
+  uvw_completions *completions = job->completions;
   job->kind->destroy(job);
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
 }
 
 int uvw_submit(uvw_job *job) {

@@ -2,7 +2,7 @@
  * uvw_loop_stop() may come from elsewhere.
  *
  * Completions reach Python through one hook, called between phases only: the
- * descriptor of the loop's owner is polled like any other, the poll callback
+ * descriptor of the loop's completions is polled like any other, the poll callback
  * notes that something waits, and the check handle after the poll phase calls
  * the hook once for all of it. A byte in the signal pipe calls the hook too,
  * so that an interpreter gets to see its signals. */
@@ -13,8 +13,8 @@
 
 struct uvw_loop {
   uv_loop_t uv;
-  uvw_owner *owner;
-  uv_poll_t wake; /* the owner's descriptor; holds the loop while jobs are pending */
+  uvw_completions *completions;
+  uv_poll_t wake; /* the completions' descriptor; holds the loop while jobs are pending */
   uv_poll_t signal;
   uv_check_t check;
   uv_async_t stop;
@@ -58,7 +58,7 @@ static int open_handles(uvw_loop *loop) {
   if (error == 0)
     error = uv_async_init(&loop->uv, &loop->stop, on_stop);
   if (error == 0)
-    error = uv_poll_init(&loop->uv, &loop->wake, uvw_owner_fd(loop->owner));
+    error = uv_poll_init(&loop->uv, &loop->wake, uvw_completions_fd(loop->completions));
   if (error == 0)
     error = uv_poll_start(&loop->wake, UV_READABLE, on_wake);
   if (error == 0)
@@ -85,8 +85,8 @@ int uvw_loop_new(uvw_loop **out, void (*hook)(void *), void *data) {
   int error = uv_pipe(loop->signal_fds, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE);
   if (error != 0)
     goto no_pipe;
-  loop->owner = uvw_owner_new();
-  error = loop->owner == NULL ? UV_EMFILE : uv_loop_init(&loop->uv);
+  loop->completions = uvw_completions_new();
+  error = loop->completions == NULL ? UV_EMFILE : uv_loop_init(&loop->uv);
   if (error != 0)
     goto no_loop;
   error = open_handles(loop);
@@ -98,7 +98,7 @@ int uvw_loop_new(uvw_loop **out, void (*hook)(void *), void *data) {
   return 0;
 
 no_loop:
-  uvw_owner_unref(loop->owner);
+  uvw_completions_unref(loop->completions);
   close(loop->signal_fds[0]);
   close(loop->signal_fds[1]);
 no_pipe:
@@ -106,7 +106,7 @@ no_pipe:
   return error;
 }
 
-uvw_owner *uvw_loop_owner(uvw_loop *loop) { return loop->owner; }
+uvw_completions *uvw_loop_completions(uvw_loop *loop) { return loop->completions; }
 
 int uvw_loop_signal_fd(uvw_loop *loop) { return loop->signal_fds[1]; }
 
@@ -137,7 +137,7 @@ void uvw_loop_pending(uvw_loop *loop, int pending) {
 
 uint64_t uvw_loop_now(uvw_loop *loop) { return uv_now(&loop->uv); }
 int uvw_loop_alive(uvw_loop *loop) { return uv_loop_alive(&loop->uv); }
-int uvw_loop_stale(uvw_loop *loop) { return uvw_owner_stale(loop->owner); }
+int uvw_loop_stale(uvw_loop *loop) { return uvw_completions_stale(loop->completions); }
 
 static void close_handle(uv_handle_t *handle, void *arg) {
   (void)arg;
@@ -158,6 +158,6 @@ void uvw_loop_close(uvw_loop *loop) {
   }
   close(loop->signal_fds[0]);
   close(loop->signal_fds[1]);
-  uvw_owner_unref(loop->owner);
+  uvw_completions_unref(loop->completions);
   free(loop);
 }

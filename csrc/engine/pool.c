@@ -27,7 +27,7 @@ static void after_fork_in_parent(void) {
  * they are made anew. */
 static void after_fork_in_child(void) {
   uvw__buffers_init();
-  uvw__graveyard_init();
+  uvw__orphans_init();
   if (uv_mutex_init(&E.mutex) != 0 || uv_cond_init(&E.watch) != 0 || uv_cond_init(&E.drained) != 0)
     abort();
   E.generation++;
@@ -44,7 +44,7 @@ static int init_error;
 
 static void init(void) {
   uvw__buffers_init();
-  uvw__graveyard_init();
+  uvw__orphans_init();
   atomic_init(&E.shutdown, false);
   atomic_init(&E.submits, 0);
   E.mean_gap = UVW__MEAN_CEILING;

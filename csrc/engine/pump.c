@@ -216,8 +216,8 @@ static bool watch(void) {
 /* A pump's turn ----------------------------------------------------------- */
 
 static void deliver(uvw_job *job) {
-  if (job != NULL && (job->owner == NULL || !uvw__owner_push(job->owner, job)))
-    uvw__bury(job);
+  if (job != NULL && (job->completions == NULL || !uvw__completions_push(job->completions, job)))
+    uvw__orphan(job);
 }
 
 static void run_pump(uv_work_t *request) {

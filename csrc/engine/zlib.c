@@ -321,7 +321,7 @@ static void destroy(uvw_job *job) {
 
 static const uvw_kind zlib_kind = {"zlib", run, destroy, NULL, NULL};
 
-uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token) {
+uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_completions *completions, void *token) {
   uvw_zlib_stream *stream = args->stream;
   if (stream != NULL && atomic_exchange_explicit(&stream->busy, true, memory_order_acquire)) {
     errno = EBUSY;
@@ -334,7 +334,7 @@ uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token)
     errno = ENOMEM;
     return NULL;
   }
-  uvw_job_init(&z->job, &zlib_kind, UVW_LANE_CPU, owner, token);
+  uvw_job_init(&z->job, &zlib_kind, UVW_LANE_CPU, completions, token);
   z->config = args->config;
   z->stream = uvw_zlib_stream_ref(stream);
   z->config.whole = stream == NULL && args->flush == uvw__codec_ops_of(args->config.format)->finish;

@@ -215,12 +215,12 @@ static void destroy(uvw_job *job) {
 static const uvw_kind file_kind = {"zlib file", run, destroy, NULL, NULL};
 
 uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path, const char *path2,
-                                 int flush, uint64_t limit, uvw_owner *owner) {
+                                 int flush, uint64_t limit, uvw_completions *completions) {
   size_t length = strlen(path) + 1, length2 = strlen(path2) + 1;
   uvw_zlib_file *f = calloc(1, sizeof(*f) + length + length2);
   if (f == NULL)
     return NULL;
-  uvw_job_init(&f->job, &file_kind, UVW_LANE_CPU, owner, NULL);
+  uvw_job_init(&f->job, &file_kind, UVW_LANE_CPU, completions, NULL);
   f->config = *config;
   f->path = memcpy((char *)(f + 1), path, length);
   f->path2 = memcpy(f->path + length, path2, length2);

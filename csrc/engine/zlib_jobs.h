@@ -98,7 +98,8 @@ typedef struct uvw_zlib {
   uvw_zlib_failure failure;
 } uvw_zlib;
 
-uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_owner *owner, void *token); /* or errno */
+uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_completions *completions,
+                       void *token); /* or errno */
 /* For small inputs, on the calling thread: true when the job has ended, and
  * need not be submitted. */
 bool uvw_zlib_try_now(uvw_zlib *z);
@@ -123,7 +124,7 @@ typedef struct uvw_zlib_file {
 } uvw_zlib_file;
 
 uvw_zlib_file *uvw_zlib_file_new(const uvw_zlib_config *config, const char *path, const char *path2,
-                                 int flush, uint64_t limit, uvw_owner *owner);
+                                 int flush, uint64_t limit, uvw_completions *completions);
 
 uint32_t uvw_zlib_crc32(uint32_t value, const void *data, size_t size);
 

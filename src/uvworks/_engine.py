@@ -1,8 +1,8 @@
 """The one path between a coroutine and a job of the engine.
 
 `await core.fs(...)` and `await core.call(...)` submit to the lanes and return
-a Job; the loop's Port resolves its future when the job has come back. Both are
-C (csrc/core) and keep the GIL. What is left for Python is here: how a port is
+a Job; the loop's CompletionQueue resolves its future when the job has come back. Both are
+C (csrc/core) and keep the GIL. What is left for Python is here: how a queue is
 attached to an event loop, how the pool starts and ends, and how a job waits
 for a descriptor that is not ready.
 
@@ -31,33 +31,35 @@ configured_size: int | None = None
 
 _RETRY_DELAY = 0.01  # seconds between two tries to open a FIFO that nobody reads
 
-# Ports of loops that may have closed without letting go of their handles (rloop).
-_ports: WeakSet[Any] = WeakSet()
-_ports_lock = Lock()
+# Completion queues of loops that may have closed without letting go of their handles (rloop).
+_queues: WeakSet[Any] = WeakSet()
+_queues_lock = Lock()
 
 
 def _after_fork_in_child() -> None:
-    """Another thread may have held the lock; what the parent's ports are is no business of the child."""
-    global _ports_lock
-    _ports_lock = Lock()
-    _ports.clear()
+    """Another thread may have held the lock; what the parent's completion queues are is no business of the child."""
+    global _queues_lock
+    _queues_lock = Lock()
+    _queues.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _attach(loop: asyncio.AbstractEventLoop) -> Any:
-    """Make the loop's port. From here on only the loop's reader handle owns it."""
-    port = core.Port(loop)
+    """The loop's completion queue, asked for once. Of a foreign loop only its reader handle owns it from here on."""
+    if isinstance(loop, core.BaseLoop):
+        return loop._completion_queue()
+    queue = core.CompletionQueue(loop)
     # In an empty context: the handle would keep the first caller's for ever.
-    Context().run(loop.add_reader, port.fileno(), port.dispatch)
-    with _ports_lock:
-        old = list(_ports)
-        _ports.add(port)
+    Context().run(loop.add_reader, queue.fileno(), queue.dispatch)
+    with _queues_lock:
+        old = list(_queues)
+        _queues.add(queue)
     for other in old:
         if other.loop.is_closed():
             other.close()
-    return port
+    return queue
 
 
 def _park(loop: asyncio.AbstractEventLoop, job: Any, fd: int, what: str) -> Callable[[], object]:

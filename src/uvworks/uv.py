@@ -84,7 +84,7 @@ class Loop:
         error = lib.uvw_loop_new(out, lib.uvw_on_turn, self._handle)
         if error:
             raise OSError(-error, text(lib.uv_strerror(error)))
-        self._port = core.Port(owner=int(ffi.cast("uintptr_t", lib.uvw_loop_owner(out[0]))))
+        self._queue = core.CompletionQueue(completions=int(ffi.cast("uintptr_t", lib.uvw_loop_completions(out[0]))))
         self._cancelled: list[Work] = []
         self._error: BaseException | None = None
         self._thread: int | None = None
@@ -115,7 +115,7 @@ class Loop:
         if after is not None and not callable(after):
             raise TypeError(f"after: expected a callable or None, got {after!r}")
         item = Work(self, after)
-        item._job = core.call_port(self._port, item._finished, lane, work)
+        item._job = core.call_queue(self._queue, item._finished, lane, work)
         lib.uvw_loop_pending(self._check(), True)
         return item
 
@@ -153,7 +153,7 @@ class Loop:
         return bool(alive or self._cancelled)
 
     def _hold(self) -> None:
-        lib.uvw_loop_pending(self._loop, self._port.pending)
+        lib.uvw_loop_pending(self._loop, self._queue.pending)
 
     def _settle_cancelled(self) -> None:
         while self._cancelled:
@@ -161,7 +161,7 @@ class Loop:
 
     def _turn(self) -> None:
         try:
-            self._port.dispatch()
+            self._queue.dispatch()
             self._settle_cancelled()
         finally:
             self._hold()
@@ -199,7 +199,7 @@ class Loop:
         if self._loop is not None:
             with self._stop_lock:
                 loop, self._loop = self._loop, None
-            self._port.close()
+            self._queue.close()
             self._cancelled.clear()
             lib.uvw_loop_close(loop)
 

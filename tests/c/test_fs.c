@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static uvw_owner *owner;
+static uvw_completions *completions;
 static char root[64];
 
 static const char *in(const char *name) {
@@ -20,13 +20,13 @@ static const char *in(const char *name) {
 }
 
 static uvw_fs *start(uvw_fs_args args) {
-  uvw_fs *fs = uvw_fs_new(&args, owner, NULL);
+  uvw_fs *fs = uvw_fs_new(&args, completions, NULL);
   CHECK(fs != NULL && uvw_submit(&fs->job) == 0);
   return fs;
 }
 
 static uvw_fs *next(void) {
-  uvw_job *job = wait_and_take(owner);
+  uvw_job *job = wait_and_take(completions);
   CHECK(job->next == NULL);
   return (uvw_fs *)job;
 }
@@ -89,8 +89,12 @@ static void test_write_and_read_back(void) {
     char *data = malloc(sizes[i] + 1);
     memset(data, 'a' + (int)i, sizes[i]);
     int flags = i % 2 ? UVW_FS_ATOMIC | UVW_FS_SYNC : 0;
-    CHECK(error_of((uvw_fs_args){.op = UVW_FS_WRITE, .path = in("file"), .data = data,
-                                 .size = sizes[i], .number = 0644, .flags = flags}) == 0);
+    CHECK(error_of((uvw_fs_args){.op = UVW_FS_WRITE,
+                                 .path = in("file"),
+                                 .data = data,
+                                 .size = sizes[i],
+                                 .number = 0644,
+                                 .flags = flags}) == 0);
     uvw_fs *fs = complete((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .number = -1});
     CHECK(fs->job.error == 0 && fs->length == sizes[i]);
     CHECK(memcmp(fs->buffer, data, sizes[i]) == 0);
@@ -101,16 +105,19 @@ static void test_write_and_read_back(void) {
     free(data);
   }
   CHECK(error_of((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .number = 10}) == EFBIG);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_COPY, .path = in("file"), .path2 = in("copy"),
-                               .flags = UVW_FS_EXCLUSIVE}) == EEXIST);
+  CHECK(
+      error_of((uvw_fs_args){
+          .op = UVW_FS_COPY, .path = in("file"), .path2 = in("copy"), .flags = UVW_FS_EXCLUSIVE}) ==
+      EEXIST);
   CHECK(error_of((uvw_fs_args){.op = UVW_FS_COPY, .path = in("file"), .path2 = in("file")}) ==
         UVW_ESAMEFILE);
 }
 
 static void test_a_full_device(void) {
   char data[100] = {0};
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_WRITE, .path = "/dev/full", .data = data, .size = 100,
-                               .number = 0644}) == ENOSPC);
+  CHECK(error_of((uvw_fs_args){
+            .op = UVW_FS_WRITE, .path = "/dev/full", .data = data, .size = 100, .number = 0644}) ==
+        ENOSPC);
 }
 
 /* Dropped while it waits for memory: the descriptor goes with it. */
@@ -136,8 +143,11 @@ static void test_cancelled_write_leaves_nothing(void) {
   char *data = calloc(1, size);
   CHECK(data != NULL);
   for (int atomic = 0; atomic < 2; atomic++) {
-    uvw_fs *fs = start((uvw_fs_args){.op = UVW_FS_WRITE, .path = in("cancelled"), .data = data,
-                                     .size = size, .number = 0600,
+    uvw_fs *fs = start((uvw_fs_args){.op = UVW_FS_WRITE,
+                                     .path = in("cancelled"),
+                                     .data = data,
+                                     .size = size,
+                                     .number = 0600,
                                      .flags = atomic ? UVW_FS_ATOMIC : 0});
     usleep(5000);
     if (uvw_cancel(&fs->job)) {
@@ -156,13 +166,17 @@ static void test_cancelled_write_leaves_nothing(void) {
 
 static void test_trees(void) {
   char deep[256];
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .number = 0755,
-                               .flags = UVW_FS_PARENTS}) == 0);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("t/a/b/c"), .number = 0755,
-                               .flags = UVW_FS_PARENTS}) == 0);
+  CHECK(
+      error_of((uvw_fs_args){
+          .op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+      0);
+  CHECK(error_of((uvw_fs_args){
+            .op = UVW_FS_MKDIR, .path = in("t/a/b/c"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+        0);
   CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("t/a"), .number = 0755}) == EEXIST);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("file/x/y"), .number = 0755,
-                               .flags = UVW_FS_PARENTS}) == ENOTDIR);
+  CHECK(error_of((uvw_fs_args){
+            .op = UVW_FS_MKDIR, .path = in("file/x/y"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+        ENOTDIR);
   for (int i = 0; i < 3000; i++) {
     snprintf(deep, sizeof(deep), "%s/t/a/file-with-a-longer-name-%d", root, i);
     int fd = open(deep, O_CREAT | O_WRONLY, 0600);
@@ -170,7 +184,8 @@ static void test_trees(void) {
     close(fd);
   }
   CHECK(symlink("..", in("t/a/b/up")) == 0);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_READDIR, .path = in("t/a"), .flags = UVW_FS_TYPES}) == 0);
+  CHECK(error_of((uvw_fs_args){.op = UVW_FS_READDIR, .path = in("t/a"), .flags = UVW_FS_TYPES}) ==
+        0);
   start((uvw_fs_args){.op = UVW_FS_READDIR, .path = in("t/a")});
   uvw_fs *fs = next();
   CHECK(fs->job.ask == UVW_ASK_TAKE);
@@ -181,8 +196,8 @@ static void test_trees(void) {
   if (!uvw_cancel(&rm->job))
     rm = next();
   end(rm);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_RM, .path = in("t"),
-                               .flags = UVW_FS_RECURSIVE | UVW_FS_FORCE}) == 0);
+  CHECK(error_of((uvw_fs_args){
+            .op = UVW_FS_RM, .path = in("t"), .flags = UVW_FS_RECURSIVE | UVW_FS_FORCE}) == 0);
   CHECK(access(in("t"), F_OK) != 0 && access(in("file"), F_OK) == 0);
   CHECK(error_of((uvw_fs_args){.op = UVW_FS_RM, .path = in("t"), .flags = UVW_FS_RECURSIVE}) ==
         ENOENT);
@@ -201,7 +216,8 @@ static void test_a_deep_tree(void) {
     fd = child;
   }
   close(fd);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_RM, .path = in("deep"), .flags = UVW_FS_RECURSIVE}) == 0);
+  CHECK(error_of((uvw_fs_args){.op = UVW_FS_RM, .path = in("deep"), .flags = UVW_FS_RECURSIVE}) ==
+        0);
   CHECK(descriptors() == before);
   close(here);
 }
@@ -210,7 +226,7 @@ int main(void) {
   CHECK(uvw_engine_init() == 0 && uvw_pool_start(4) == 0);
   strcpy(root, "/tmp/uvworks-test-XXXXXX");
   CHECK(mkdtemp(root) != NULL);
-  owner = uvw_owner_new();
+  completions = uvw_completions_new();
   test_write_and_read_back();
   int before = descriptors();
   RUN(test_write_and_read_back);
@@ -221,6 +237,6 @@ int main(void) {
   RUN(test_a_deep_tree);
   CHECK(descriptors() == before);
   CHECK(error_of((uvw_fs_args){.op = UVW_FS_RM, .path = root, .flags = UVW_FS_RECURSIVE}) == 0);
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
   return 0;
 }

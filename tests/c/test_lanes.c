@@ -61,11 +61,11 @@ static int run_locked(uvw_job *job) {
 static const uvw_kind probe_kind = {"probe", run_probe, destroy_probe, NULL, NULL};
 static const uvw_kind locked_kind = {"locked", run_locked, destroy_probe, enter, leave};
 
-static probe *make(const uvw_kind *kind, unsigned lane, uvw_owner *owner, atomic_int *counter,
-                   atomic_bool *gate) {
+static probe *make(const uvw_kind *kind, unsigned lane, uvw_completions *completions,
+                   atomic_int *counter, atomic_bool *gate) {
   probe *p = calloc(1, sizeof(*p));
   CHECK(p != NULL);
-  uvw_job_init(&p->job, kind, lane, owner, NULL);
+  uvw_job_init(&p->job, kind, lane, completions, NULL);
   p->counter = counter;
   p->gate = gate;
   p->chunks = 1;
@@ -74,10 +74,10 @@ static probe *make(const uvw_kind *kind, unsigned lane, uvw_owner *owner, atomic
 
 static void submit(uvw_job *job) { CHECK(uvw_submit(job) == 0); }
 
-static int take_all(uvw_owner *owner, int count) {
+static int take_all(uvw_completions *completions, int count) {
   int failed = 0;
   while (count > 0) {
-    uvw_job *list = wait_and_take(owner);
+    uvw_job *list = wait_and_take(completions);
     while (list != NULL) {
       uvw_job *job = list;
       list = job->next;
@@ -98,30 +98,31 @@ static double stat_of(unsigned lane, int which) {
 
 static void test_every_job_comes_back_once(void) {
   atomic_int counter = 0;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   double before = stat_of(UVW_LANE_IO, UVW_STAT_DONE);
   for (int i = 0; i < 20000; i++)
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, NULL)->job);
-  CHECK(take_all(owner, 20000) == 0);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, NULL)->job);
+  CHECK(take_all(completions, 20000) == 0);
   CHECK(counter == 20000);
   CHECK(stat_of(UVW_LANE_IO, UVW_STAT_DONE) - before == 20000);
   CHECK(stat_of(UVW_LANE_IO, UVW_STAT_WAITING) == 0);
   CHECK(stat_of(UVW_LANE_IO, UVW_STAT_RUNNING) == 0);
   CHECK(stat_of(UVW_LANE_IO, UVW_STAT_RUN_COUNT) == stat_of(UVW_LANE_IO, UVW_STAT_WAIT_COUNT));
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
 }
 
 static void *one_loop(void *arg) {
   atomic_int *counter = arg;
   static const unsigned lanes[] = {UVW_LANE_IO, UVW_LANE_DNS, UVW_LANE_CPU, UVW_LANE_PYTHON};
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   for (int round = 0; round < 50; round++) {
     for (int i = 0; i < 100; i++)
-      submit(&make(i % 2 ? &probe_kind : &locked_kind, lanes[i % 4], owner, counter, NULL)->job);
-    CHECK(take_all(owner, 100) == 0);
+      submit(
+          &make(i % 2 ? &probe_kind : &locked_kind, lanes[i % 4], completions, counter, NULL)->job);
+    CHECK(take_all(completions, 100) == 0);
   }
-  CHECK(uvw_owner_close(owner) == NULL);
-  uvw_owner_unref(owner);
+  CHECK(uvw_completions_close(completions) == NULL);
+  uvw_completions_unref(completions);
   return NULL;
 }
 
@@ -139,15 +140,15 @@ static void test_three_loops_in_three_threads(void) {
 static void test_io_passes_full_lanes(void) {
   atomic_int slow = 0, fast = 0;
   atomic_bool gate = false;
-  uvw_owner *owner = uvw_owner_new(), *other = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new(), *other = uvw_completions_new();
   most_running = 0;
   for (int i = 0; i < 64; i++) {
     submit(&make(&probe_kind, UVW_LANE_CPU, other, &slow, &gate)->job);
     submit(&make(&probe_kind, UVW_LANE_DNS, other, &slow, &gate)->job);
   }
   for (int i = 0; i < 100; i++) {
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &fast, NULL)->job);
-    CHECK(take_all(owner, 1) == 0);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &fast, NULL)->job);
+    CHECK(take_all(completions, 1) == 0);
   }
   CHECK(fast == 100 && slow == 0);
   CHECK(most_running == SIZE);
@@ -155,8 +156,8 @@ static void test_io_passes_full_lanes(void) {
         SIZE - 1);
   gate = true;
   CHECK(take_all(other, 128) == 0);
-  uvw_owner_unref(owner);
-  uvw_owner_unref(other);
+  uvw_completions_unref(completions);
+  uvw_completions_unref(other);
 }
 
 /* Two long jobs of a lane that is known for short ones run side by side all
@@ -164,31 +165,31 @@ static void test_io_passes_full_lanes(void) {
 static void test_an_overrun_is_noticed(void) {
   atomic_int counter = 0;
   atomic_bool gate = false;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   for (int i = 0; i < 1000; i++)
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, NULL)->job);
-  take_all(owner, 1000);
-  probe *first = make(&probe_kind, UVW_LANE_IO, owner, NULL, &gate);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, NULL)->job);
+  take_all(completions, 1000);
+  probe *first = make(&probe_kind, UVW_LANE_IO, completions, NULL, &gate);
   submit(&first->job);
   while (stat_of(UVW_LANE_IO, UVW_STAT_RUNNING) == 0)
     usleep(100);
-  submit(&make(&probe_kind, UVW_LANE_IO, owner, NULL, NULL)->job);
-  take_all(owner, 1);
+  submit(&make(&probe_kind, UVW_LANE_IO, completions, NULL, NULL)->job);
+  take_all(completions, 1);
   gate = true;
-  take_all(owner, 1);
-  uvw_owner_unref(owner);
+  take_all(completions, 1);
+  uvw_completions_unref(completions);
 }
 
 static void test_chunks_give_way(void) {
   atomic_int counter = 0;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   for (int i = 0; i < 8; i++) {
-    probe *p = make(&probe_kind, UVW_LANE_CPU, owner, &counter, NULL);
+    probe *p = make(&probe_kind, UVW_LANE_CPU, completions, &counter, NULL);
     p->chunks = 500;
     submit(&p->job);
   }
-  submit(&make(&probe_kind, UVW_LANE_CPU, owner, &counter, NULL)->job);
-  uvw_job *first = wait_and_take(owner);
+  submit(&make(&probe_kind, UVW_LANE_CPU, completions, &counter, NULL)->job);
+  uvw_job *first = wait_and_take(completions);
   CHECK(((probe *)first)->order < atomic_load(&order));
   int taken = 0;
   while (first != NULL) {
@@ -198,19 +199,19 @@ static void test_chunks_give_way(void) {
     taken++;
   }
   if (taken < 9)
-    take_all(owner, 9 - taken);
+    take_all(completions, 9 - taken);
   CHECK(counter == 9);
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
 }
 
 static void test_cancel(void) {
   atomic_int counter = 0;
   atomic_bool gate = false;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   int lane = uvw_lane_open("one", 1, -1);
   CHECK(lane >= UVW_LANE_BUILTIN_COUNT && lane == uvw_lane_find("one"));
-  probe *running = make(&probe_kind, (unsigned)lane, owner, &counter, &gate);
-  probe *waiting = make(&probe_kind, (unsigned)lane, owner, &counter, NULL);
+  probe *running = make(&probe_kind, (unsigned)lane, completions, &counter, &gate);
+  probe *waiting = make(&probe_kind, (unsigned)lane, completions, &counter, NULL);
   submit(&running->job);
   submit(&waiting->job);
   while (stat_of((unsigned)lane, UVW_STAT_RUNNING) == 0)
@@ -219,20 +220,20 @@ static void test_cancel(void) {
   CHECK(uvw_cancel(&waiting->job));
   uvw_job_free(&waiting->job);
   CHECK(!uvw_cancel(&running->job));
-  CHECK(take_all(owner, 1) == 1); /* it saw its stop flag: ECANCELED */
+  CHECK(take_all(completions, 1) == 1); /* it saw its stop flag: ECANCELED */
   CHECK(counter == 0);
   CHECK(stat_of((unsigned)lane, UVW_STAT_CANCELLED) == 2);
   CHECK(stat_of((unsigned)lane, UVW_STAT_ORPHANED) == 1);
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
 }
 
 static void test_bounds(void) {
   atomic_bool gate = false;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   unsigned lane = (unsigned)uvw_lane_open("bounded", 2, 3);
   for (int i = 0; i < 5; i++)
-    submit(&make(&probe_kind, lane, owner, NULL, &gate)->job);
-  probe *extra = make(&probe_kind, lane, owner, NULL, &gate);
+    submit(&make(&probe_kind, lane, completions, NULL, &gate)->job);
+  probe *extra = make(&probe_kind, lane, completions, NULL, &gate);
   CHECK(uvw_submit(&extra->job) == UV_EAGAIN);
   CHECK(stat_of(lane, UVW_STAT_REJECTED) == 1);
   CHECK(uvw_lane_set_max_queue(lane, -1) == 0);
@@ -242,10 +243,10 @@ static void test_bounds(void) {
   while (stat_of(lane, UVW_STAT_RUNNING) < 3)
     usleep(100);
   gate = true;
-  take_all(owner, 6);
+  take_all(completions, 6);
   CHECK(uvw_lane_set_limit(UVW_LANE_MAX, 1) == UV_EINVAL);
   CHECK(uvw_lane_open("", 1, 1) == UV_EINVAL);
-  uvw_owner_unref(owner);
+  uvw_completions_unref(completions);
 }
 
 /* Closing never waits; what runs is buried, with a token for its submitter. */
@@ -253,19 +254,19 @@ static void test_owner_closes_with_jobs(void) {
   atomic_int counter = 0;
   atomic_bool gate = false;
   int token;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   for (int i = 0; i < 3; i++)
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, &gate)->job);
-  probe *marked = make(&probe_kind, UVW_LANE_IO, owner, &counter, &gate);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, &gate)->job);
+  probe *marked = make(&probe_kind, UVW_LANE_IO, completions, &counter, &gate);
   marked->job.token = &token;
   submit(&marked->job);
   while (stat_of(UVW_LANE_IO, UVW_STAT_RUNNING) < 4)
     usleep(100);
-  CHECK(uvw_owner_close(owner) == NULL);
-  uvw_owner_unref(owner);
+  CHECK(uvw_completions_close(completions) == NULL);
+  uvw_completions_unref(completions);
   gate = true;
   uvw_job *dead;
-  while ((dead = uvw_graveyard_take()) == NULL)
+  while ((dead = uvw_orphans_take()) == NULL)
     usleep(100);
   CHECK(dead == &marked->job && dead->next == NULL && dead->token == &token);
   uvw_job_free(dead);
@@ -274,20 +275,20 @@ static void test_owner_closes_with_jobs(void) {
 }
 
 static void test_untake(void) {
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   atomic_int counter = 0;
   for (int i = 0; i < 10; i++)
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, NULL)->job);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, NULL)->job);
   while (atomic_load(&counter) < 10)
     usleep(100);
-  uvw_job *list = wait_and_take(owner);
+  uvw_job *list = wait_and_take(completions);
   int count = 0;
   for (uvw_job *job = list; job != NULL; job = job->next)
     count++;
-  uvw_owner_untake(owner, list);
+  uvw_completions_untake(completions, list);
   CHECK(count >= 1);
-  CHECK(take_all(owner, 10) == 0);
-  uvw_owner_unref(owner);
+  CHECK(take_all(completions, 10) == 0);
+  uvw_completions_unref(completions);
 }
 
 /* Somebody else's work on libuv's pool gets its turn under our full load. */
@@ -301,44 +302,44 @@ static void foreign_after(uv_work_t *request, int status) {
 
 static void test_foreign_work_is_not_starved(void) {
   atomic_int counter = 0;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   uv_loop_t loop;
   uv_work_t request;
   CHECK(uv_loop_init(&loop) == 0);
   for (int i = 0; i < 50000; i++)
-    submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, NULL)->job);
+    submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, NULL)->job);
   CHECK(uv_queue_work(&loop, &request, foreign_work, foreign_after) == 0);
   uv_run(&loop, UV_RUN_DEFAULT);
   CHECK(foreign_done);
   CHECK(uv_loop_close(&loop) == 0);
-  take_all(owner, 50000);
-  uvw_owner_unref(owner);
+  take_all(completions, 50000);
+  uvw_completions_unref(completions);
 }
 
 static void test_fork(void) {
-  uvw_owner *old = uvw_owner_new();
+  uvw_completions *old = uvw_completions_new();
   pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
     atomic_int counter = 0;
     alarm(20);
-    CHECK(uvw_owner_stale(old) && !uvw_pool_started());
-    CHECK(uvw_owner_close(old) == NULL);
-    uvw_owner_unref(old);
+    CHECK(uvw_completions_stale(old) && !uvw_pool_started());
+    CHECK(uvw_completions_close(old) == NULL);
+    uvw_completions_unref(old);
     CHECK(uvw_pool_start(2) == 0 && uvw_pool_size() == 2);
-    uvw_owner *owner = uvw_owner_new();
+    uvw_completions *completions = uvw_completions_new();
     for (int i = 0; i < 1000; i++)
-      submit(&make(&probe_kind, UVW_LANE_IO, owner, &counter, NULL)->job);
-    CHECK(take_all(owner, 1000) == 0 && counter == 1000);
+      submit(&make(&probe_kind, UVW_LANE_IO, completions, &counter, NULL)->job);
+    CHECK(take_all(completions, 1000) == 0 && counter == 1000);
     _exit(0);
   }
   int status;
   CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  CHECK(!uvw_owner_stale(old));
+  CHECK(!uvw_completions_stale(old));
   atomic_int counter = 0;
   submit(&make(&probe_kind, UVW_LANE_IO, old, &counter, NULL)->job);
   CHECK(take_all(old, 1) == 0);
-  uvw_owner_unref(old);
+  uvw_completions_unref(old);
 }
 
 static void test_buffers(void) {
@@ -355,14 +356,14 @@ static void test_buffers(void) {
 
 static void test_shutdown(void) {
   atomic_int counter = 0;
-  uvw_owner *owner = uvw_owner_new();
+  uvw_completions *completions = uvw_completions_new();
   for (int i = 0; i < 100; i++)
-    submit(&make(&locked_kind, UVW_LANE_PYTHON, owner, &counter, NULL)->job);
+    submit(&make(&locked_kind, UVW_LANE_PYTHON, completions, &counter, NULL)->job);
   uvw_pool_shutdown();
   CHECK(uvw_pool_drain(10000) == 0);
   CHECK(stat_of(UVW_LANE_PYTHON, UVW_STAT_WAITING) == 0);
   CHECK(stat_of(UVW_LANE_PYTHON, UVW_STAT_RUNNING) == 0);
-  probe *late = make(&probe_kind, UVW_LANE_IO, owner, NULL, NULL);
+  probe *late = make(&probe_kind, UVW_LANE_IO, completions, NULL, NULL);
   CHECK(uvw_submit(&late->job) == UV_ESHUTDOWN);
   uvw_job_free(&late->job);
 }

@@ -10,7 +10,7 @@ static void hook(void *data) {
   uvw_loop *loop = *(uvw_loop **)data;
   uvw_job *list;
   hooks++;
-  while ((list = uvw_owner_take(uvw_loop_owner(loop), 0)) != NULL) {
+  while ((list = uvw_completions_take(uvw_loop_completions(loop), 0)) != NULL) {
     while (list != NULL) {
       uvw_job *job = list;
       list = job->next;
@@ -41,7 +41,7 @@ int main(void) {
   CHECK(!uvw_loop_alive(loop) && uvw_loop_run(loop, UV_RUN_DEFAULT) == 0 && hooks == 0);
 
   uvw_job *job = malloc(sizeof(*job));
-  uvw_job_init(job, &kind, UVW_LANE_IO, uvw_loop_owner(loop), NULL);
+  uvw_job_init(job, &kind, UVW_LANE_IO, uvw_loop_completions(loop), NULL);
   CHECK(uvw_submit(job) == 0);
   uvw_loop_pending(loop, 1);
   CHECK(uvw_loop_alive(loop) && uvw_loop_run(loop, UV_RUN_DEFAULT) == 0 && hooks == 1);

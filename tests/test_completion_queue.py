@@ -1,5 +1,5 @@
-"""The path between a coroutine and a job (src/uvworks/_engine.py): one port per loop, made at first use and gone with
-the loop, on any asyncio loop, in any number of threads."""
+"""The path between a coroutine and a job (src/uvworks/_engine.py): one completion queue per loop, made at first use
+and gone with the loop, on any asyncio loop, in any number of threads."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ def eventfds() -> int:
     return sum(os.path.lexists(link) and os.readlink(link) == "anon_inode:[eventfd]" for link in links)
 
 
-def test_a_loop_gets_one_port_at_first_use_and_it_goes_with_the_loop(loop_factory: Factory) -> None:
+def test_a_loop_gets_one_queue_at_first_use_and_it_goes_with_the_loop(loop_factory: Factory) -> None:
     outside = eventfds()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(asyncio.sleep(0))
@@ -148,7 +148,7 @@ def test_three_loops_in_three_threads(loop_factory: Factory, tmp_path: Path) -> 
 
 
 def test_loops_that_come_and_go_in_many_threads(loop_factory: Factory) -> None:
-    """Ports are made and dropped in several threads at once; a short switch interval makes them meet."""
+    """Completion queues are made and dropped in several threads at once; a short switch interval makes them meet."""
     failures: list[BaseException] = []
 
     def use() -> None:
@@ -328,7 +328,7 @@ def test_a_loop_that_keeps_its_readers_after_closing_is_swept() -> None:
 
     asyncio.run(fs.stat("/"))
     its_own, ours = left_by(nothing), left_by(body)
-    assert ours < its_own + 10, (ours, its_own)   # if ports stayed it would be twenty more
+    assert ours < its_own + 10, (ours, its_own)   # if queues stayed it would be twenty more
     print("well")
     """
     done = python(script, warnings="ignore")

@@ -37,7 +37,7 @@ Reader *reader_open(Loop *loop, int fd) {
   Watch *watch;
   if (watch_open(&watch, loop, fd, on_ready, NULL, false, sizeof(Reader)) < 0)
     return NULL;
-  watch->owner = NULL;
+  watch->holder = NULL;
   return (Reader *)watch;
 }
 

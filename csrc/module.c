@@ -1,9 +1,8 @@
 /* The module uvworks._core. It lies in the same shared object as the CFFI
  * module uvworks._uv, so that both use one libuv and one pool; _native.py
  * loads it from there. Its state is the process's: one interpreter, once. */
-#include "core.h"
-
-#include "../asyncio/asyncio.h"
+#include "asyncio/asyncio.h"
+#include "core/core.h"
 
 Hooks hooks;
 
@@ -46,15 +45,15 @@ static PyMethodDef methods[] = {
     {"fs", (PyCFunction)(void (*)(void))core_fs, METH_FASTCALL,
      "fs(op, path, path2=None, data=None, flags=0, number=0, option=None) -> Job"},
     {"getaddrinfo", (PyCFunction)(void (*)(void))core_getaddrinfo, METH_FASTCALL,
-     "getaddrinfo(host, port, family, type, proto, flags) -> list, or Job for one"},
+     "getaddrinfo(host, queue, family, type, proto, flags) -> list, or Job for one"},
     {"getnameinfo", (PyCFunction)(void (*)(void))core_getnameinfo, METH_FASTCALL,
      "getnameinfo(sockaddr, flags) -> (host, service), or Job for them"},
     {"call", (PyCFunction)(void (*)(void))core_call, METH_FASTCALL | METH_KEYWORDS,
      "call(lane, func, *args, **kwargs) -> Job for the running loop"},
     {"call_executor", (PyCFunction)(void (*)(void))core_call_executor,
      METH_FASTCALL | METH_KEYWORDS, "call_executor(future, lane, func, *args, **kwargs) -> Job"},
-    {"call_port", (PyCFunction)(void (*)(void))core_call_port, METH_FASTCALL | METH_KEYWORDS,
-     "call_port(port, callback, lane, func, *args, **kwargs) -> Job"},
+    {"call_queue", (PyCFunction)(void (*)(void))core_call_queue, METH_FASTCALL | METH_KEYWORDS,
+     "call_queue(queue, callback, lane, func, *args, **kwargs) -> Job"},
     {"zlib", (PyCFunction)(void (*)(void))core_zlib, METH_FASTCALL,
      "zlib(format, data, options, flush, limit, now_most, info) -> Job or the result"},
     {"zlib_stream", (PyCFunction)(void (*)(void))core_zlib_stream, METH_FASTCALL,
@@ -131,7 +130,8 @@ static int exec_module(PyObject *module) {
     return -1;
   if (dns_init() < 0 || PyModule_AddFunctions(module, crypto_methods) < 0)
     return -1;
-  if (PyModule_AddType(module, &Port_Type) < 0 || PyModule_AddType(module, &Job_Type) < 0)
+  if (PyModule_AddType(module, &CompletionQueue_Type) < 0 ||
+      PyModule_AddType(module, &Job_Type) < 0)
     return -1;
   return 0;
 }
