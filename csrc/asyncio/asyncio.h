@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "../core/core.h"
 #include "names.h"
 
 typedef struct Loop Loop;
@@ -251,7 +252,6 @@ int loop_report(Loop *self, const char *message, const char *name, PyObject *val
 int loop_note_time(Loop *self, PyObject *what, uint64_t start);
 bool loop_stale(const Loop *self); /* made before a fork, and this is the child */
 double loop_now(void);
-bool is_fatal(void);            /* the current exception is SystemExit or KeyboardInterrupt */
 PyObject *uv_failure(int code); /* raises the OSError; returns NULL */
 
 static inline bool would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }

@@ -3,7 +3,6 @@
  * Errors of single datagrams go to error_received(); the transport stays. A
  * readable socket is read until it is empty only where several datagrams at
  * once have been usual; otherwise that is a wasted system call each time. */
-#include "../core/core.h"
 
 #include "transport.h"
 

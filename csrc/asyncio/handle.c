@@ -118,11 +118,6 @@ static PyObject *describe(Handle *self) {
   return text;
 }
 
-bool is_fatal(void) {
-  return PyErr_ExceptionMatches(PyExc_SystemExit) ||
-         PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-}
-
 static int report(Handle *self) {
   if (is_fatal())
     return -1;

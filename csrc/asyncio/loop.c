@@ -1,6 +1,5 @@
 /* BaseLoop: the type. uvworks.Loop is its subclass in Python, which adds what
  * need not be fast. */
-#include "../core/core.h"
 
 #include "asyncio.h"
 

@@ -257,45 +257,21 @@ static PySendResult SockOp_am_send(SockOp *self, PyObject *Py_UNUSED(value), PyO
   return finish(self, result);
 }
 
-static PyObject *SockOp_send(SockOp *self, PyObject *value) {
-  PyObject *result;
-  PySendResult outcome = SockOp_am_send(self, value, &result);
-  if (outcome == PYGEN_NEXT)
-    return result;
-  if (outcome == PYGEN_RETURN) {
-    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-    Py_DECREF(result);
-    if (stop != NULL) {
-      raise_again(stop);
-      Py_DECREF(stop);
-    }
-  }
-  return NULL;
-}
-
-static PyObject *SockOp_iternext(SockOp *self) { return SockOp_send(self, Py_None); }
-
-static PyObject *SockOp_throw(SockOp *self, PyObject *const *args, Py_ssize_t nargs) {
-  if (nargs < 1 || nargs > 3) {
-    PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
-    return NULL;
-  }
+/* Nobody waits any more. */
+static void abandon(SockOp *self) {
   release(self);
   self->begun = self->ended = true;
   Py_CLEAR(self->value);
   Py_CLEAR(self->exception);
-  if (PyExceptionInstance_Check(args[0]))
-    raise_again(args[0]);
-  else
-    PyErr_SetObject(args[0], nargs > 1 && args[1] != Py_None ? args[1] : NULL);
-  return NULL;
+}
+
+static PyObject *SockOp_throw(SockOp *self, PyObject *const *args, Py_ssize_t nargs) {
+  abandon(self);
+  return awaitable_raise(args, nargs);
 }
 
 static PyObject *SockOp_close(SockOp *self, PyObject *Py_UNUSED(ignored)) {
-  release(self);
-  self->begun = self->ended = true;
-  Py_CLEAR(self->value);
-  Py_CLEAR(self->exception);
+  abandon(self);
   Py_RETURN_NONE;
 }
 
@@ -348,7 +324,7 @@ static PyGetSetDef op_getset[] = {
 };
 
 static PyMethodDef op_methods[] = {
-    {"send", (PyCFunction)SockOp_send, METH_O, NULL},
+    {"send", awaitable_send, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))SockOp_throw, METH_FASTCALL, NULL},
     {"close", (PyCFunction)SockOp_close, METH_NOARGS, NULL},
     {"__await__", (PyCFunction)(void (*)(void))PyObject_SelfIter, METH_NOARGS, NULL},
@@ -372,7 +348,7 @@ static PyTypeObject SockOp_Type = {
     .tp_repr = (reprfunc)SockOp_repr,
     .tp_as_async = &op_async,
     .tp_iter = PyObject_SelfIter,
-    .tp_iternext = (iternextfunc)SockOp_iternext,
+    .tp_iternext = awaitable_next,
     .tp_methods = op_methods,
     .tp_getset = op_getset,
 };

@@ -2,8 +2,6 @@
 #ifndef UVW_SOCKETS_H
 #define UVW_SOCKETS_H
 
-#include "../core/core.h"
-
 #include "asyncio.h"
 
 typedef enum { OP_RECV, OP_RECV_INTO, OP_SENDALL, OP_METHOD, OP_CONNECT, OP_ACCEPT } OpKind;

@@ -4,7 +4,6 @@
  * transport was made: on_ready() and the handles enter it. What they raise
  * closes the transport, but for SystemExit and KeyboardInterrupt, which end
  * the run. */
-#include "../core/core.h"
 
 #include "transport.h"
 

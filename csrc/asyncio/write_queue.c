@@ -1,7 +1,6 @@
 /* What could not be written at once, and the flow control that comes of it:
  * the protocol is told to pause above the high-water mark and to resume at the
  * low one. */
-#include "../core/core.h"
 
 #include "transport.h"
 

@@ -6,6 +6,15 @@
 
 #include <errno.h>
 
+typedef struct {
+  Job base;
+  PyObject *target;  /* a concurrent.futures.Future, or the bare loop's callback; or NULL */
+  PyObject *context; /* that the call runs in, or NULL */
+  PyObject **call;   /* the callable and its arguments, `count` in all */
+  Py_ssize_t count;
+  PyObject *kwnames;
+} CallJob;
+
 static _Thread_local PyThreadState *worker_state;
 
 static void name_thread(void) {
@@ -20,7 +29,7 @@ static void name_thread(void) {
   Py_XDECREF(threading);
 }
 
-static void enter(void) {
+static void call_enter(void) {
   if (worker_state != NULL) {
     PyEval_RestoreThread(worker_state);
     return;
@@ -30,10 +39,10 @@ static void enter(void) {
   name_thread();
 }
 
-static void leave(void) { PyEval_SaveThread(); }
+static void call_leave(void) { PyEval_SaveThread(); }
 
-static PyObject *call_in_context(Job *self) {
-  size_t positional = (size_t)self->call_count - 1;
+static PyObject *call_in_context(CallJob *self) {
+  size_t positional = (size_t)self->count - 1;
   if (self->kwnames != NULL)
     positional -= (size_t)PyTuple_GET_SIZE(self->kwnames);
   if (self->context == NULL)
@@ -46,122 +55,154 @@ static PyObject *call_in_context(Job *self) {
     Py_CLEAR(result);
   if (raised != NULL) {
     PyErr_Clear();
-    raise_again(raised);
-    Py_DECREF(raised);
+    raise_taken(raised);
   }
   return result;
 }
 
-/* The outcome waits in value and exception; shape_call() gives it on. */
-static int run(uvw_job *job) {
-  Job *self = job->token;
-  self->value = call_in_context(self);
-  if (self->value == NULL) {
-    self->exception = take_exception();
+static void call_drop_arguments(CallJob *self) {
+  for (Py_ssize_t i = 0; i < self->count; i++)
+    Py_CLEAR(self->call[i]);
+  PyMem_Free(self->call);
+  self->call = NULL;
+  self->count = 0;
+  Py_CLEAR(self->kwnames);
+  Py_CLEAR(self->context);
+}
+
+static void call_drop(Job *job) {
+  call_drop_arguments((CallJob *)job);
+  Py_CLEAR(((CallJob *)job)->target);
+}
+
+static int call_visit(Job *job, visitproc visit, void *arg) {
+  CallJob *self = (CallJob *)job;
+  Py_VISIT(self->target);
+  Py_VISIT(self->context);
+  for (Py_ssize_t i = 0; i < self->count; i++)
+    Py_VISIT(self->call[i]);
+  return 0;
+}
+
+/* The outcome waits in value and exception; call_shape() gives it on. */
+static int call_run(uvw_job *job) {
+  CallJob *self = job->token;
+  self->base.value = call_in_context(self);
+  if (self->base.value == NULL) {
+    self->base.exception = take_exception();
     job->error = UVW_EFAILED;
   }
   /* Drops the arguments where they were used: their end may take long. */
-  job_drop_call(self);
+  call_drop_arguments(self);
   return UVW_DONE;
 }
 
 /* For concurrent.futures: whoever waits may be any thread, so the worker
  * itself sets the future. */
-static int run_for_executor(uvw_job *job) {
-  Job *self = job->token;
+static int executor_run(uvw_job *job) {
+  CallJob *self = job->token;
   PyObject *answer = PyObject_CallMethod(self->target, "set_running_or_notify_cancel", NULL);
   if (answer == Py_True) {
-    run(job);
-    if (self->value != NULL)
-      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_result", "(O)", self->value));
-    else
-      Py_SETREF(answer, PyObject_CallMethod(self->target, "set_exception", "(O)", self->exception));
+    call_run(job);
+    bool failed = self->base.value == NULL;
+    PyObject *outcome = failed ? self->base.exception : self->base.value;
+    Py_SETREF(answer, PyObject_CallMethod(self->target, failed ? "set_exception" : "set_result",
+                                          "(O)", outcome));
   } else {
-    job_drop_call(self);
+    call_drop_arguments(self);
     job->error = ECANCELED;
   }
   if (answer == NULL)
     PyErr_WriteUnraisable(self->target);
   Py_XDECREF(answer);
-  Py_CLEAR(self->value);
-  Py_CLEAR(self->exception);
-  Py_CLEAR(self->target);
+  Py_CLEAR(self->base.value);
+  Py_CLEAR(self->base.exception);
   job->token = NULL;
-  job_release(self);
+  job_release(&self->base);
   return UVW_DONE;
 }
 
-static void destroy(uvw_job *job) { PyMem_RawFree(job); }
+static void call_destroy(uvw_job *job) { PyMem_RawFree(job); }
 
-static const uvw_kind call_kind = {"call", run, destroy, enter, leave};
-static const uvw_kind executor_kind = {"executor", run_for_executor, destroy, enter, leave};
+static const uvw_kind call_kind = {"call", call_run, call_destroy, call_enter, call_leave};
+static const uvw_kind executor_kind = {"executor", executor_run, call_destroy, call_enter,
+                                       call_leave};
 
-static PyObject *shape_call(Job *self, uvw_job *job) {
+static PyObject *call_shape(Job *self, uvw_job *job) {
   PyObject *value = self->value, *exception = self->exception;
   self->value = self->exception = NULL;
-  if (job->error != 0 && exception != NULL)
-    raise_again(exception);
-  Py_XDECREF(exception);
+  if (job->error != 0)
+    raise_taken(exception);
+  else
+    Py_XDECREF(exception);
   return value;
 }
 
-/* Mostly the same string object as last time. */
-static int lane_index(PyObject *name) {
-  static PyObject *last_name;
-  static int last_lane;
-  if (name == last_name)
-    return last_lane;
-  if (!PyUnicode_Check(name)) {
-    PyErr_Format(PyExc_TypeError, "lane: expected a str, got %R", name);
-    return -1;
+/* For the bare loop: callback(exception, value). */
+static int callback_deliver(Job *self, uvw_job *job) {
+  PyObject *value = call_shape(self, job);
+  PyObject *exception = value == NULL ? take_exception() : NULL;
+  PyObject *callback = ((CallJob *)self)->target; /* it may lead back to us */
+  ((CallJob *)self)->target = NULL;
+  job_discard(job);
+  PyObject *answer = Py_NewRef(Py_None);
+  if (callback != NULL) {
+    PyObject *pair[] = {exception != NULL ? exception : Py_None, value != NULL ? value : Py_None};
+    Py_SETREF(answer, PyObject_Vectorcall(callback, pair, 2, NULL));
   }
-  const char *text = PyUnicode_AsUTF8(name);
-  if (text == NULL)
-    return -1;
-  int lane = uvw_lane_find(text);
-  if (lane < 0) {
-    PyErr_Format(PyExc_ValueError, "lane: unknown lane %R", name);
-    return -1;
-  }
-  Py_XSETREF(last_name, Py_NewRef(name));
-  last_lane = lane;
-  return lane;
+  Py_XDECREF(callback);
+  Py_XDECREF(value);
+  Py_XDECREF(exception);
+  Py_XDECREF(answer);
+  return answer != NULL ? 0 : -1;
 }
 
-/* Makes the job of lane `args[0]` and callable `args[1]` with the rest as its
- * arguments. */
-static PyObject *submit_call(const uvw_kind *kind, CompletionQueue *queue, PyObject *target,
-                             bool in_context, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames) {
-  int lane = lane_index(args[0]);
-  if (lane < 0)
-    return NULL;
-  if (!PyCallable_Check(args[1])) {
-    PyErr_Format(PyExc_TypeError, "func: expected a callable, got %R", args[1]);
+/* Submitting ------------------------------------------------------------------ */
+
+static const JobKind awaited_call = {
+    .size = sizeof(CallJob), .shape = call_shape, .visit = call_visit, .drop = call_drop};
+static const JobKind callback_call = {.size = sizeof(CallJob),
+                                      .shape = call_shape,
+                                      .deliver = callback_deliver,
+                                      .visit = call_visit,
+                                      .drop = call_drop};
+
+/* The call of args[0] with the rest as its arguments. */
+static CallJob *call_new(const JobKind *kind, PyObject *target, bool in_context,
+                         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  if (!PyCallable_Check(args[0])) {
+    PyErr_Format(PyExc_TypeError, "func: expected a callable, got %R", args[0]);
     return NULL;
   }
-  Job *job = job_new(queue, target);
+  CallJob *job = (CallJob *)job_new(kind);
   if (job == NULL)
     return NULL;
-  Py_ssize_t count = nargs - 1 + (kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0);
-  job->shape = shape_call;
+  Py_ssize_t count = nargs + (kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0);
   job->call = PyMem_New(PyObject *, count);
-  uvw_job *engine_job = PyMem_RawMalloc(sizeof(*engine_job));
   job->context = in_context ? PyContext_CopyCurrent() : NULL;
-  bool whole = job->call != NULL && engine_job != NULL && (!in_context || job->context != NULL);
-  if (!whole || (queue != NULL && !queue_is_open(queue))) {
+  if (job->call == NULL || (in_context && job->context == NULL)) {
     if (!PyErr_Occurred())
       PyErr_NoMemory();
-    PyMem_RawFree(engine_job);
     Py_DECREF(job);
     return NULL;
   }
   for (Py_ssize_t i = 0; i < count; i++)
-    job->call[i] = Py_NewRef(args[i + 1]);
-  job->call_count = count;
+    job->call[i] = Py_NewRef(args[i]);
+  job->count = count;
   job->kwnames = Py_XNewRef(kwnames);
+  job->target = Py_XNewRef(target);
+  return job;
+}
+
+static PyObject *call_submit(CallJob *job, const uvw_kind *kind, int lane) {
+  uvw_job *engine_job = PyMem_RawMalloc(sizeof(*engine_job));
+  if (engine_job == NULL) {
+    Py_DECREF(job);
+    return PyErr_NoMemory();
+  }
+  CompletionQueue *queue = job->base.queue;
   uvw_job_init(engine_job, kind, (unsigned)lane, queue != NULL ? queue->completions : NULL, NULL);
-  return job_submit(job, engine_job);
+  return job_submit(&job->base, engine_job);
 }
 
 static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
@@ -171,64 +212,57 @@ static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
   return -1;
 }
 
-/* Inside a worker, waiting for a job of our own lane, which is full of the
- * likes of us, could be waiting for ourselves. */
-static int check_deadlock(PyObject *lane_name) {
-  if (uvw_current_lane() < 0)
-    return 0;
-  int lane = lane_index(lane_name);
-  if (lane < 0)
-    return -1;
-  bool own = lane == uvw_current_lane() || uvw_pool_size() == 1;
-  if (!own || !uvw_lane_full((unsigned)lane))
-    return 0;
-  PyErr_Format(PyExc_RuntimeError,
-               "deadlock: a job of lane '%s' waits for another one of the full lane '%U'",
-               uvw_lane_name((unsigned)uvw_current_lane()), lane_name);
-  return -1;
-}
-
 /* call(lane, func, *args, **kwargs): for the running loop. */
-PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
-                    PyObject *kwnames) {
-  if (check_count(nargs, 2) < 0 || check_deadlock(args[0]) < 0)
+static PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames) {
+  int lane = check_count(nargs, 2) < 0 ? -1 : lane_index(args[0]);
+  CallJob *job =
+      lane >= 0 ? call_new(&awaited_call, NULL, true, args + 1, nargs - 1, kwnames) : NULL;
+  if (job == NULL || job_open(&job->base, (unsigned)lane) < 0) {
+    Py_XDECREF(job);
     return NULL;
-  sweep_orphans();
-  CompletionQueue *queue = queue_of_running_loop();
-  if (queue == NULL)
-    return NULL;
-  PyObject *job = submit_call(&call_kind, queue, NULL, true, args, nargs, kwnames);
-  Py_DECREF(queue);
-  return job;
+  }
+  return call_submit(job, &call_kind, lane);
 }
 
 /* call_executor(future, lane, func, *args, **kwargs) */
-PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames) {
-  if (check_count(nargs, 3) < 0 || ensure_started() < 0)
+static PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames) {
+  int lane = check_count(nargs, 3) < 0 ? -1 : lane_index(args[1]);
+  CallJob *job =
+      lane >= 0 ? call_new(&awaited_call, args[0], false, args + 2, nargs - 2, kwnames) : NULL;
+  if (job == NULL || job_open_for(&job->base, NULL) < 0) {
+    Py_XDECREF(job);
     return NULL;
-  sweep_orphans();
-  return submit_call(&executor_kind, NULL, args[0], false, args + 1, nargs - 1, kwnames);
+  }
+  return call_submit(job, &executor_kind, lane);
 }
 
 /* call_queue(queue, callback, lane, func): for the bare loop. */
-PyObject *core_call_queue(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
-                          PyObject *kwnames) {
-  if (check_count(nargs, 4) < 0 || ensure_started() < 0)
+static PyObject *core_call_queue(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames) {
+  int lane = check_count(nargs, 4) < 0 ? -1 : lane_index(args[2]);
+  if (lane < 0)
     return NULL;
-  sweep_orphans();
   if (!Py_IS_TYPE(args[0], &CompletionQueue_Type)) {
     PyErr_SetString(PyExc_TypeError, "queue: expected a CompletionQueue");
     return NULL;
   }
   PyObject *callback = args[1] != Py_None ? args[1] : NULL;
-  return submit_call(&call_kind, (CompletionQueue *)args[0], callback, true, args + 2, nargs - 2,
-                     kwnames);
+  CallJob *job = call_new(&callback_call, callback, true, args + 3, nargs - 3, kwnames);
+  if (job == NULL || job_open_for(&job->base, (CompletionQueue *)args[0]) < 0) {
+    Py_XDECREF(job);
+    return NULL;
+  }
+  return call_submit(job, &call_kind, lane);
 }
 
-/* check_deadlock(lane) */
-PyObject *core_check_deadlock(PyObject *Py_UNUSED(module), PyObject *lane) {
-  if (check_deadlock(lane) < 0)
-    return NULL;
-  Py_RETURN_NONE;
-}
+PyMethodDef calls_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))core_call, METH_FASTCALL | METH_KEYWORDS,
+     "call(lane, func, *args, **kwargs) -> Job for the running loop"},
+    {"call_executor", (PyCFunction)(void (*)(void))core_call_executor,
+     METH_FASTCALL | METH_KEYWORDS, "call_executor(future, lane, func, *args, **kwargs) -> Job"},
+    {"call_queue", (PyCFunction)(void (*)(void))core_call_queue, METH_FASTCALL | METH_KEYWORDS,
+     "call_queue(queue, callback, lane, func, *args, **kwargs) -> Job"},
+    {NULL, NULL, 0, NULL},
+};

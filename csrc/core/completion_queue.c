@@ -59,6 +59,10 @@ static PyObject *CompletionQueue_new(PyTypeObject *type, PyObject *args, PyObjec
   if (self == NULL)
     return NULL;
   self->closed = true; /* until it has completions */
+  if ((self->shared = PyDict_New()) == NULL) {
+    Py_DECREF(self);
+    return NULL;
+  }
   if (loop != Py_None)
     self->loop = Py_NewRef(loop);
   if (address != 0) {
@@ -235,41 +239,6 @@ PyTypeObject CompletionQueue_Type = {
     .tp_getset = CompletionQueue_getset,
 };
 
-/* start(size). The GIL is kept: os.fork() holds it too, so that no fork falls
- * between libuv's start and the fork handler that libuv registers in it. */
-PyObject *core_start(PyObject *Py_UNUSED(module), PyObject *size) {
-  unsigned long number = PyLong_AsUnsignedLong(size);
-  if (PyErr_Occurred())
-    return NULL;
-  int error = uvw_pool_start(number <= UINT_MAX ? (unsigned)number : 0);
-  if (error != 0)
-    return PyErr_Format(PyExc_OSError, "the pool did not start: %s", uv_strerror(error));
-  Py_RETURN_NONE;
-}
-
-/* The pool is started by its first job; again in a forked child. */
-int ensure_started(void) {
-  static int64_t started_in = -1;
-  int64_t generation = uvw_generation();
-  if (started_in == generation)
-    return 0;
-  PyObject *done = PyObject_CallNoArgs(hooks.start);
-  if (done == NULL)
-    return -1;
-  Py_DECREF(done);
-  started_in = generation;
-  return 0;
-}
-
-/* A closed loop's queue may be freed by whatever runs next, so callers hold it;
- * and before they use its completions they ask again. */
-bool queue_is_open(CompletionQueue *queue) {
-  if (!queue->closed)
-    return true;
-  PyErr_SetString(PyExc_RuntimeError, "the event loop is closed");
-  return false;
-}
-
 static CompletionQueue *find_queue(PyObject *loop) {
   if (latest != NULL && latest->loop == loop)
     return (CompletionQueue *)Py_NewRef((PyObject *)latest);
@@ -290,30 +259,7 @@ CompletionQueue *queue_of_running_loop(void) {
     return NULL;
   CompletionQueue *queue = find_queue(loop);
   Py_DECREF(loop);
-  if (queue == NULL)
-    return NULL;
-  if (ensure_started() < 0 || !queue_is_open(queue))
-    goto failed;
-  if (uvw_completions_stale(queue->completions)) {
-    PyErr_SetString(PyExc_RuntimeError,
-                    "this event loop was made before fork(); the child needs a new one");
-    goto failed;
-  }
-  latest = queue;
-  return queue;
-
-failed:
-  Py_DECREF(queue);
-  return NULL;
-}
-
-CompletionQueue *queue_to_submit(void) {
-  sweep_orphans();
-  CompletionQueue *queue = queue_of_running_loop();
-  if (queue != NULL && uvw_current_lane() >= 0 && uvw_pool_size() == 1) {
-    PyErr_SetString(PyExc_RuntimeError,
-                    "deadlock: the only worker of the pool would wait for itself");
-    Py_CLEAR(queue);
-  }
+  if (queue != NULL && !queue->closed)
+    latest = queue;
   return queue;
 }

@@ -17,69 +17,54 @@ enum { RANDOM_AT_ONCE = 4096, HASH_AT_ONCE = 8192 };
 
 /* Jobs ---------------------------------------------------------------------- */
 
-Job *crypto_draft(int views) {
-  Job *job = job_new(NULL, NULL);
-  if (job == NULL || views == 0)
-    return job;
-  job->views = PyMem_Calloc((size_t)views, sizeof(Py_buffer));
-  if (job->views == NULL) {
-    Py_DECREF(job);
+void crypto_drop_inputs(Job *job) {
+  CryptoJob *self = (CryptoJob *)job;
+  for (int i = 0; i < CRYPTO_VIEWS; i++)
+    buffer_release(&self->views[i]);
+  Py_CLEAR(self->path);
+  Py_CLEAR(self->option);
+  Py_CLEAR(self->content);
+}
+
+int crypto_visit(Job *job, visitproc visit, void *arg) {
+  CryptoJob *self = (CryptoJob *)job;
+  for (int i = 0; i < CRYPTO_VIEWS; i++)
+    Py_VISIT(self->views[i].obj);
+  Py_VISIT(self->path);
+  Py_VISIT(self->option);
+  return 0;
+}
+
+CryptoJob *crypto_draft(const JobKind *kind) { return (CryptoJob *)job_new(kind); }
+
+uvw_crypto *crypto_open(CryptoJob *job, int (*step)(uvw_crypto *), size_t extra) {
+  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+    return NULL;
+  uvw_crypto *crypto = uvw_crypto_new(step, extra, job->base.queue->completions, NULL);
+  if (crypto == NULL) {
     PyErr_NoMemory();
     return NULL;
   }
-  job->view_count = views;
-  return job;
-}
-
-uvw_crypto *crypto_open(Job *job, int (*step)(uvw_crypto *), size_t extra) {
-  uvw_crypto *crypto = NULL;
-  CompletionQueue *queue = queue_to_submit();
-  if (queue != NULL && queue_is_open(queue)) {
-    crypto = uvw_crypto_new(step, extra, queue->completions, NULL);
-    if (crypto == NULL)
-      PyErr_NoMemory();
+  for (int i = 0; i < CRYPTO_VIEWS; i++) {
+    crypto->in[i].data = job->views[i].len > 0 ? job->views[i].buf : "";
+    crypto->in[i].size = (size_t)job->views[i].len;
   }
-  if (crypto != NULL) {
-    job->queue = queue;
-    Py_XSETREF(job->loop, Py_NewRef(queue->loop));
-    for (int i = 0; i < job->view_count; i++) {
-      crypto->in[i].data = job->views[i].len > 0 ? job->views[i].buf : "";
-      crypto->in[i].size = (size_t)job->views[i].len;
-    }
-  }
-  Py_XDECREF(queue);
   return crypto;
 }
 
-PyObject *crypto_submit(Job *job, uvw_crypto *crypto, PyObject *(*shape)(Job *, uvw_job *)) {
-  job->shape = shape;
-  return job_submit(job, &crypto->job);
-}
-
-PyObject *crypto_drop(Job *job, uvw_crypto *crypto) {
+PyObject *crypto_drop(CryptoJob *job, uvw_crypto *crypto) {
   if (crypto != NULL)
     uvw_job_free(&crypto->job);
-  if (job != NULL)
-    job->queue = NULL; /* it was never linked to it */
   Py_XDECREF(job);
   return NULL;
 }
 
-bool crypto_failed(Job *job, uvw_crypto *crypto) {
-  int error = crypto->job.error;
-  if (error == 0)
-    return false;
-  if (error == UVW_EOPENSSL)
+PyObject *crypto_raise(CryptoJob *job, uvw_crypto *crypto) {
+  if (crypto->job.error == UVW_EOPENSSL)
     PyErr_SetString(PyExc_ValueError, crypto->reason);
-  else if (error == UVW_ESPECIAL)
-    PyErr_Format(hooks.special_file, "%R is not a regular file", job->path);
-  else if (error == ENOMEM)
-    PyErr_NoMemory();
-  else {
-    errno = error;
-    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, job->path);
-  }
-  return true;
+  else
+    raise_job_error(crypto->job.error, job->path, NULL, false);
+  return NULL;
 }
 
 EVP_MD *crypto_digest(PyObject *name, const char *argument) {
@@ -110,7 +95,7 @@ static EVP_MD *fixed_digest(PyObject *name) {
 }
 
 /* The bytes object that the job fills. */
-static bool give_result(Job *job, uvw_crypto *crypto, Py_ssize_t size) {
+static bool give_result(CryptoJob *job, uvw_crypto *crypto, Py_ssize_t size) {
   job->content = PyBytes_FromStringAndSize(NULL, size);
   if (job->content == NULL)
     return false;
@@ -119,15 +104,18 @@ static bool give_result(Job *job, uvw_crypto *crypto, Py_ssize_t size) {
   return true;
 }
 
-static PyObject *shape_content(Job *job, uvw_job *engine_job) {
+static PyObject *shape_content(Job *self, uvw_job *engine_job) {
+  CryptoJob *job = (CryptoJob *)self;
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (crypto_failed(job, crypto))
-    return NULL;
+  if (engine_job->error != 0)
+    return crypto_raise(job, crypto);
   crypto->taken = true;
   PyObject *content = job->content;
   job->content = NULL;
   return content;
 }
+
+static const JobKind content_kind = CRYPTO_KIND(shape_content);
 
 /* Key derivation ------------------------------------------------------------ */
 
@@ -137,7 +125,7 @@ static PyObject *core_pbkdf2(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *digest;
   uvw_crypto *crypto = NULL;
   EVP_MD *md = NULL;
-  Job *job = crypto_draft(2);
+  CryptoJob *job = crypto_draft(&content_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "y*y*iiU", &job->views[0], &job->views[1], &iterations,
                                        &size, &digest))
     return crypto_drop(job, NULL);
@@ -153,7 +141,7 @@ static PyObject *core_pbkdf2(PyObject *Py_UNUSED(module), PyObject *args) {
   }
   crypto->md = md;
   crypto->iterations = (uint64_t)iterations;
-  return crypto_submit(job, crypto, shape_content);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* scrypt(password, salt, keylen, n, r, p); that they fit together, and into
@@ -162,7 +150,7 @@ static PyObject *core_scrypt(PyObject *Py_UNUSED(module), PyObject *args) {
   int size;
   unsigned long long n, r, p;
   uvw_crypto *crypto;
-  Job *job = crypto_draft(2);
+  CryptoJob *job = crypto_draft(&content_kind);
   if (job == NULL ||
       !PyArg_ParseTuple(args, "y*y*iKKK", &job->views[0], &job->views[1], &size, &n, &r, &p))
     return crypto_drop(job, NULL);
@@ -176,7 +164,7 @@ static PyObject *core_scrypt(PyObject *Py_UNUSED(module), PyObject *args) {
   crypto->n = n;
   crypto->r = r;
   crypto->p = p;
-  return crypto_submit(job, crypto, shape_content);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* hkdf(digest, key, salt, info, keylen) */
@@ -185,7 +173,7 @@ static PyObject *core_hkdf(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *digest;
   uvw_crypto *crypto = NULL;
   EVP_MD *md = NULL;
-  Job *job = crypto_draft(3);
+  CryptoJob *job = crypto_draft(&content_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "Uy*y*y*i", &digest, &job->views[0], &job->views[1],
                                        &job->views[2], &size))
     return crypto_drop(job, NULL);
@@ -200,7 +188,7 @@ static PyObject *core_hkdf(PyObject *Py_UNUSED(module), PyObject *args) {
     return crypto_drop(job, crypto);
   }
   crypto->md = md;
-  return crypto_submit(job, crypto, shape_content);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* Random bytes --------------------------------------------------------------- */
@@ -225,26 +213,29 @@ static PyObject *core_random_bytes(PyObject *Py_UNUSED(module), PyObject *given)
       Py_CLEAR(result);
     return result;
   }
-  Job *job = crypto_draft(0);
+  CryptoJob *job = crypto_draft(&content_kind);
   uvw_crypto *crypto = job != NULL ? crypto_open(job, uvw_crypto_random, 0) : NULL;
   if (crypto == NULL || !give_result(job, crypto, size))
     return crypto_drop(job, crypto);
-  return crypto_submit(job, crypto, shape_content);
+  return job_submit(&job->base, &crypto->job);
 }
 
-static PyObject *shape_nothing(Job *job, uvw_job *engine_job) {
+static PyObject *shape_nothing(Job *self, uvw_job *engine_job) {
+  CryptoJob *job = (CryptoJob *)self;
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (crypto_failed(job, crypto))
-    return NULL;
+  if (engine_job->error != 0)
+    return crypto_raise(job, crypto);
   crypto->taken = true;
   Py_RETURN_NONE;
 }
+
+static const JobKind nothing_kind = CRYPTO_KIND(shape_nothing);
 
 /* random_fill(buffer, offset, size) -> None, or Job; a size of -1 is the rest */
 static PyObject *core_random_fill(PyObject *Py_UNUSED(module), PyObject *args) {
   Py_ssize_t offset, size;
   uvw_crypto *crypto;
-  Job *job = crypto_draft(1);
+  CryptoJob *job = crypto_draft(&nothing_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "w*nn", &job->views[0], &offset, &size))
     return crypto_drop(job, NULL);
   Py_ssize_t length = job->views[0].len;
@@ -267,7 +258,7 @@ static PyObject *core_random_fill(PyObject *Py_UNUSED(module), PyObject *args) {
   crypto->out = (unsigned char *)at;
   crypto->size = (size_t)size;
   crypto->taken = true; /* it is the caller's buffer, whatever comes */
-  return crypto_submit(job, crypto, shape_nothing);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* Hashes -------------------------------------------------------------------- */
@@ -307,7 +298,7 @@ static PyObject *core_hash_data(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *name, *result = NULL;
   int length;
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(1);
+  CryptoJob *job = crypto_draft(&content_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "y*Ui", &job->views[0], &name, &length))
     return crypto_drop(job, NULL);
   EVP_MD *md = crypto_digest(name, "algorithm");
@@ -318,7 +309,7 @@ static PyObject *core_hash_data(PyObject *Py_UNUSED(module), PyObject *args) {
     crypto = crypto_open(job, uvw_crypto_hash, 0);
     if (crypto != NULL && give_result(job, crypto, size)) {
       crypto->md = md;
-      return crypto_submit(job, crypto, shape_content);
+      return job_submit(&job->base, &crypto->job);
     }
   }
   EVP_MD_free(md);
@@ -334,7 +325,7 @@ static PyObject *core_hash_file(PyObject *Py_UNUSED(module), PyObject *args) {
   long long offset;
   int fd, length;
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(0);
+  CryptoJob *job = crypto_draft(&content_kind);
   if (job == NULL ||
       !PyArg_ParseTuple(args, "OOiLUi", &shown, &given, &fd, &offset, &name, &length) ||
       (given != Py_None && PyBytes_AsStringAndSize(given, &path, NULL) < 0))
@@ -353,23 +344,26 @@ static PyObject *core_hash_file(PyObject *Py_UNUSED(module), PyObject *args) {
   if (path != NULL) {
     crypto->path = strcpy((char *)crypto->extra, path);
   } else if ((crypto->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_os_error(errno, NULL, NULL);
     return crypto_drop(job, crypto);
   }
-  return crypto_submit(job, crypto, shape_content);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* Primes --------------------------------------------------------------------- */
 
-static PyObject *shape_prime(Job *job, uvw_job *engine_job) {
+static PyObject *shape_prime(Job *self, uvw_job *engine_job) {
+  CryptoJob *job = (CryptoJob *)self;
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (crypto_failed(job, crypto))
-    return NULL;
+  if (engine_job->error != 0)
+    return crypto_raise(job, crypto);
   PyObject *result = PyBytes_FromStringAndSize(NULL, BN_num_bytes(crypto->number));
   if (result != NULL)
     BN_bn2bin(crypto->number, (unsigned char *)PyBytes_AS_STRING(result));
   return result;
 }
+
+static const JobKind prime_kind = CRYPTO_KIND(shape_prime);
 
 static BIGNUM *number_of(const Py_buffer *view) {
   BIGNUM *number = BN_bin2bn(view->buf, (int)view->len, NULL);
@@ -382,7 +376,7 @@ static BIGNUM *number_of(const Py_buffer *view) {
 static PyObject *core_generate_prime(PyObject *Py_UNUSED(module), PyObject *args) {
   int bits, safe;
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(2);
+  CryptoJob *job = crypto_draft(&prime_kind);
   if (job == NULL ||
       !PyArg_ParseTuple(args, "ipz*z*", &bits, &safe, &job->views[0], &job->views[1]))
     return crypto_drop(job, NULL);
@@ -394,26 +388,29 @@ static PyObject *core_generate_prime(PyObject *Py_UNUSED(module), PyObject *args
   if ((job->views[0].obj != NULL && (crypto->add = number_of(&job->views[0])) == NULL) ||
       (job->views[1].obj != NULL && (crypto->rem = number_of(&job->views[1])) == NULL))
     return crypto_drop(job, crypto);
-  return crypto_submit(job, crypto, shape_prime);
+  return job_submit(&job->base, &crypto->job);
 }
 
-static PyObject *shape_answer(Job *job, uvw_job *engine_job) {
+static PyObject *shape_answer(Job *self, uvw_job *engine_job) {
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return crypto_failed(job, crypto) ? NULL : PyBool_FromLong(crypto->answer);
+  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto)
+                                : PyBool_FromLong(crypto->answer);
 }
+
+static const JobKind answer_kind = CRYPTO_KIND(shape_answer);
 
 /* check_prime(candidate, checks) */
 static PyObject *core_check_prime(PyObject *Py_UNUSED(module), PyObject *args) {
   int checks;
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(1);
+  CryptoJob *job = crypto_draft(&answer_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "y*i", &job->views[0], &checks))
     return crypto_drop(job, NULL);
   crypto = crypto_open(job, uvw_crypto_check_prime, 0);
   if (crypto == NULL || (crypto->number = number_of(&job->views[0])) == NULL)
     return crypto_drop(job, crypto);
   crypto->checks = checks;
-  return crypto_submit(job, crypto, shape_answer);
+  return job_submit(&job->base, &crypto->job);
 }
 
 static PyObject *core_openssl_version(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {

@@ -7,15 +7,26 @@
 #include "core.h"
 #include "crypto.h" /* the engine's */
 
-/* A job with so many views for the caller's buffers. */
-Job *crypto_draft(int views);
-/* The engine's job for it, which comes back to the running loop; NULL raises. */
-uvw_crypto *crypto_open(Job *job, int (*step)(uvw_crypto *), size_t extra);
-/* Both take the job. */
-PyObject *crypto_submit(Job *job, uvw_crypto *crypto, PyObject *(*shape)(Job *, uvw_job *));
-PyObject *crypto_drop(Job *job, uvw_crypto *crypto);
-/* Raises the job's error, if it has one. */
-bool crypto_failed(Job *job, uvw_crypto *crypto);
+enum { CRYPTO_VIEWS = 3 };
+
+typedef struct {
+  Job base;
+  Py_buffer views[CRYPTO_VIEWS]; /* what the job reads, or fills */
+  PyObject *path;                /* as the caller will see it in an error */
+  PyObject *option;              /* what the engine's strings are a part of */
+  PyObject *content;             /* the bytes object that the job fills */
+} CryptoJob;
+
+#define CRYPTO_KIND(how)                                                                           \
+  {.size = sizeof(CryptoJob), .shape = how, .visit = crypto_visit, .drop = crypto_drop_inputs}
+int crypto_visit(Job *job, visitproc visit, void *arg);
+void crypto_drop_inputs(Job *job);
+
+CryptoJob *crypto_draft(const JobKind *kind);
+/* The engine's job for it, for the running loop; NULL raises. */
+uvw_crypto *crypto_open(CryptoJob *job, int (*step)(uvw_crypto *), size_t extra);
+PyObject *crypto_drop(CryptoJob *job, uvw_crypto *crypto); /* takes both */
+PyObject *crypto_raise(CryptoJob *job, uvw_crypto *crypto);
 /* By its name, or raises a ValueError that names the argument. */
 EVP_MD *crypto_digest(PyObject *name, const char *argument);
 

@@ -47,11 +47,6 @@ static void copy_passphrase(uvw_crypto *crypto, unsigned char *at, const Py_buff
   crypto->has_passphrase = true;
 }
 
-static void release(Py_buffer *view) {
-  if (view->obj != NULL)
-    PyBuffer_Release(view);
-}
-
 static bool known_curve(const char *name) {
   int id = EC_curve_nist2nid(name);
   if (id == NID_undef)
@@ -83,10 +78,11 @@ static PyObject *shape_encoded(uvw_crypto *crypto, int which) {
   return text_object(crypto->text[which], encoding->format[0] == 'P');
 }
 
-static PyObject *shape_pair(Job *job, uvw_job *engine_job) {
+static PyObject *shape_pair(Job *self, uvw_job *engine_job) {
+  CryptoJob *job = (CryptoJob *)self;
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (crypto_failed(job, crypto))
-    return NULL;
+  if (engine_job->error != 0)
+    return crypto_raise(job, crypto);
   PyObject *public_key = shape_encoded(crypto, 0), *private_key = shape_encoded(crypto, 1);
   if (public_key != NULL && private_key != NULL)
     return Py_BuildValue("NN", public_key, private_key);
@@ -94,6 +90,8 @@ static PyObject *shape_pair(Job *job, uvw_job *engine_job) {
   Py_XDECREF(private_key);
   return NULL;
 }
+
+static const JobKind pair_kind = CRYPTO_KIND(shape_pair);
 
 /* generate_key_pair(type, bits, divisor_bits, exponent, digest, mgf1_digest,
  *   salt_length, group, explicit_curve, prime, generator,
@@ -105,7 +103,7 @@ PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *digest, *mgf1_digest;
   Py_buffer passphrase = {0};
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(1);
+  CryptoJob *job = crypto_draft(&pair_kind);
   if (job == NULL ||
       !PyArg_ParseTuple(args, "siiKOOizpz*i(zz)(zzz)z*", &o.type, &o.bits, &o.divisor_bits,
                         &exponent, &digest, &mgf1_digest, &o.salt_length, &o.group, &explicit_curve,
@@ -133,22 +131,25 @@ PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *args) {
   }
   *crypto->options = o;
   copy_passphrase(crypto, crypto->extra, &passphrase);
-  release(&passphrase);
-  return crypto_submit(job, crypto, shape_pair);
+  buffer_release(&passphrase);
+  return job_submit(&job->base, &crypto->job);
 
 failed:
-  release(&passphrase);
+  buffer_release(&passphrase);
   EVP_MD_free(o.md);
   EVP_MD_free(o.mgf1_md);
   return crypto_drop(job, crypto);
 }
 
-static PyObject *shape_export(Job *job, uvw_job *engine_job) {
+static PyObject *shape_export(Job *self, uvw_job *engine_job) {
+  CryptoJob *job = (CryptoJob *)self;
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (crypto_failed(job, crypto))
-    return NULL;
+  if (engine_job->error != 0)
+    return crypto_raise(job, crypto);
   return shape_encoded(crypto, crypto->options->encoding[1].structure != NULL);
 }
+
+static const JobKind export_kind = CRYPTO_KIND(shape_export);
 
 /* export_key(key, private, structure, format, cipher, passphrase) */
 PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *args) {
@@ -157,7 +158,7 @@ PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *args) {
   uvw_key_encoding encoding = {0};
   Py_buffer passphrase = {0};
   uvw_crypto *crypto = NULL;
-  Job *job = crypto_draft(0);
+  CryptoJob *job = crypto_draft(&export_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "Opsszz*", &capsule, &private, &encoding.structure,
                                        &encoding.format, &encoding.cipher, &passphrase))
     return crypto_drop(job, NULL);
@@ -168,21 +169,21 @@ PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *args) {
   if (crypto != NULL && (crypto->options = calloc(1, sizeof(*crypto->options))) == NULL)
     PyErr_NoMemory();
   if (crypto == NULL || crypto->options == NULL) {
-    release(&passphrase);
+    buffer_release(&passphrase);
     return crypto_drop(job, crypto);
   }
   EVP_PKEY_up_ref(key);
   crypto->key = key;
   crypto->options->encoding[private] = encoding;
   copy_passphrase(crypto, crypto->extra, &passphrase);
-  release(&passphrase);
-  return crypto_submit(job, crypto, shape_export);
+  buffer_release(&passphrase);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* Reading, signing, verifying -------------------------------------------------- */
 
 /* The job, with its key taken from a capsule or copied from text. */
-static uvw_crypto *open_with_key(Job *job, int (*step)(uvw_crypto *), PyObject *key,
+static uvw_crypto *open_with_key(CryptoJob *job, int (*step)(uvw_crypto *), PyObject *key,
                                  const Py_buffer *passphrase) {
   Py_buffer text = {0};
   EVP_PKEY *ready = NULL;
@@ -204,48 +205,56 @@ static uvw_crypto *open_with_key(Job *job, int (*step)(uvw_crypto *), PyObject *
     }
     copy_passphrase(crypto, at, passphrase);
   }
-  release(&text);
+  buffer_release(&text);
   return crypto;
 }
 
-static PyObject *shape_key(Job *job, uvw_job *engine_job) {
+static PyObject *shape_key(Job *self, uvw_job *engine_job) {
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return crypto_failed(job, crypto) ? NULL : key_object(crypto->key);
+  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto) : key_object(crypto->key);
 }
+
+static const JobKind key_kind = CRYPTO_KIND(shape_key);
 
 /* load_key(text, passphrase, private) */
 PyObject *core_load_key(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *text;
   Py_buffer passphrase = {0};
   int private;
-  Job *job = crypto_draft(0);
+  CryptoJob *job = crypto_draft(&key_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "Oz*p", &text, &passphrase, &private))
     return crypto_drop(job, NULL);
   uvw_crypto *crypto = open_with_key(job, uvw_crypto_load, text, &passphrase);
-  release(&passphrase);
+  buffer_release(&passphrase);
   if (crypto == NULL)
     return crypto_drop(job, NULL);
   crypto->private_key = private;
-  return crypto_submit(job, crypto, shape_key);
+  return job_submit(&job->base, &crypto->job);
 }
 
-static PyObject *shape_signature(Job *job, uvw_job *engine_job) {
+static PyObject *shape_signature(Job *self, uvw_job *engine_job) {
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return crypto_failed(job, crypto) ? NULL : text_object(crypto->text[0], false);
+  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto)
+                                : text_object(crypto->text[0], false);
 }
 
-static PyObject *shape_verdict(Job *job, uvw_job *engine_job) {
+static const JobKind signature_kind = CRYPTO_KIND(shape_signature);
+
+static PyObject *shape_verdict(Job *self, uvw_job *engine_job) {
   uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return crypto_failed(job, crypto) ? NULL : PyBool_FromLong(crypto->answer);
+  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto)
+                                : PyBool_FromLong(crypto->answer);
 }
 
-static PyObject *submit_signing(Job *job, PyObject *key, Py_buffer *passphrase, PyObject *digest,
-                                const int options[3], bool signs) {
+static const JobKind verdict_kind = CRYPTO_KIND(shape_verdict);
+
+static PyObject *submit_signing(CryptoJob *job, PyObject *key, Py_buffer *passphrase,
+                                PyObject *digest, const int options[3], bool signs) {
   EVP_MD *md = NULL;
   uvw_crypto *crypto = NULL;
   if (digest == Py_None || (md = crypto_digest(digest, "algorithm")) != NULL)
     crypto = open_with_key(job, signs ? uvw_crypto_sign : uvw_crypto_verify, key, passphrase);
-  release(passphrase);
+  buffer_release(passphrase);
   if (crypto == NULL) {
     EVP_MD_free(md);
     return crypto_drop(job, NULL);
@@ -256,7 +265,7 @@ static PyObject *submit_signing(Job *job, PyObject *key, Py_buffer *passphrase, 
   crypto->salt_length = options[1];
   crypto->p1363 = options[2];
   crypto->mutable = !PyBytes_CheckExact(job->views[0].obj);
-  return crypto_submit(job, crypto, signs ? shape_signature : shape_verdict);
+  return job_submit(&job->base, &crypto->job);
 }
 
 /* sign(data, key, passphrase, digest, padding, salt_length, p1363) */
@@ -264,7 +273,7 @@ PyObject *core_sign(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *key, *digest;
   Py_buffer passphrase = {0};
   int options[3];
-  Job *job = crypto_draft(1);
+  CryptoJob *job = crypto_draft(&signature_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "y*Oz*Oiip", &job->views[0], &key, &passphrase,
                                        &digest, &options[0], &options[1], &options[2]))
     return crypto_drop(job, NULL);
@@ -276,7 +285,7 @@ PyObject *core_verify(PyObject *Py_UNUSED(module), PyObject *args) {
   PyObject *key, *digest;
   Py_buffer passphrase = {0};
   int options[3];
-  Job *job = crypto_draft(2);
+  CryptoJob *job = crypto_draft(&verdict_kind);
   if (job == NULL || !PyArg_ParseTuple(args, "y*y*Oz*Oiip", &job->views[0], &job->views[1], &key,
                                        &passphrase, &digest, &options[0], &options[1], &options[2]))
     return crypto_drop(job, NULL);

@@ -113,7 +113,7 @@ static PyObject *shape_names(const char *name, const char *port) {
 
 static PyObject *raise_code(int code) {
   if (code == EAI_SYSTEM)
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return raise_os_error(errno, NULL, NULL);
   if (code == EAI_MEMORY)
     return PyErr_NoMemory();
   PyObject *arguments = Py_BuildValue("is", code, gai_strerror(code));
@@ -123,42 +123,22 @@ static PyObject *raise_code(int code) {
   return NULL;
 }
 
-static bool failed(uvw_dns *dns) {
-  if (dns->job.error == 0)
-    return false;
-  if (dns->job.error == UVW_EGAI) {
-    raise_code(dns->code);
-  } else {
-    errno = dns->job.error;
-    PyErr_SetFromErrno(PyExc_OSError);
-  }
-  return true;
+static PyObject *dns_raise(uvw_dns *dns) {
+  return dns->job.error == UVW_EGAI ? raise_code(dns->code)
+                                    : raise_os_error(dns->job.error, NULL, NULL);
 }
 
 static PyObject *shape_getaddrinfo(Job *Py_UNUSED(self), uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
-  return failed(dns) ? NULL : shape_list(dns->found);
+  return dns->job.error != 0 ? dns_raise(dns) : shape_list(dns->found);
 }
 
 static PyObject *shape_getnameinfo(Job *Py_UNUSED(self), uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
-  return failed(dns) ? NULL : shape_names(dns->name, dns->port);
+  return dns->job.error != 0 ? dns_raise(dns) : shape_names(dns->name, dns->port);
 }
 
 /* Arguments ---------------------------------------------------------------- */
-
-static int int_argument(PyObject *given, const char *name, int *out) {
-  int overflow;
-  long value = PyLong_AsLongAndOverflow(given, &overflow);
-  if (value == -1 && PyErr_Occurred())
-    return -1;
-  if (overflow != 0 || value < INT_MIN || value > INT_MAX) {
-    PyErr_Format(PyExc_OverflowError, "%s does not fit a C int: %R", name, given);
-    return -1;
-  }
-  *out = (int)value;
-  return 0;
-}
 
 /* The text of a bytes object, without NULs; it lives as long as that. */
 static const char *plain_text(PyObject *bytes, const char *name) {
@@ -251,66 +231,74 @@ static PyObject *make_key(const char *host, const char *service, const struct ad
                             service != NULL ? service : "");
 }
 
-static PyObject *submit(uvw_dns *dns, Job *job, CompletionQueue *queue,
-                        PyObject *(*shape)(Job *, uvw_job *)) {
-  job->queue = queue;
-  job->shape = shape;
-  return job_submit(job, &dns->job);
+static const JobKind getaddrinfo_kind = {
+    .size = sizeof(Lead),
+    .shape = shape_getaddrinfo,
+    .deliver = lead_deliver,
+    .abandon = lead_close,
+    .drop = lead_close,
+};
+static const JobKind getnameinfo_kind = {.size = sizeof(Job), .shape = shape_getnameinfo};
+
+/* A lookup that equal ones may join, borrowed from its queue's table. */
+static Lead *start_lookup(CompletionQueue *queue, PyObject *key, const char *host,
+                          const char *service, const struct addrinfo *hints) {
+  Job *lead = job_new(&getaddrinfo_kind);
+  if (lead == NULL || job_open_for(lead, queue) < 0)
+    goto failed;
+  uvw_dns *dns = uvw_dns_getaddrinfo(host, service, hints, queue->completions, NULL);
+  if (dns == NULL) {
+    PyErr_NoMemory();
+    goto failed;
+  }
+  if (lead_open((Lead *)lead, key) < 0) {
+    uvw_job_free(&dns->job);
+    goto failed;
+  }
+  PyObject *submitted = job_submit(lead, &dns->job);
+  Py_XDECREF(submitted); /* the engine's job has it */
+  return (Lead *)submitted;
+
+failed:
+  Py_XDECREF(lead);
+  return NULL;
 }
 
 /* A waiter for the lookup, which is the one in flight or a new one. */
 static PyObject *look_up(const char *host, const char *service, const struct addrinfo *hints) {
-  Job *lead = NULL, *waiter = NULL;
+  CompletionQueue *queue = NULL;
+  Lead *lead = NULL;
   PyObject *key = make_key(host, service, hints);
-  CompletionQueue *queue = key != NULL ? queue_to_submit() : NULL;
-  if (queue == NULL || !queue_is_open(queue))
-    goto out;
-  lead = (Job *)Py_XNewRef((PyObject *)share_find(queue, key));
-  if (lead != NULL) {
-    waiter = share_join(lead, queue->loop);
-    goto out;
+  Job *waiter = key != NULL ? waiter_new() : NULL;
+  if (waiter != NULL && job_open(waiter, UVW_LANE_DNS) == 0) {
+    queue = (CompletionQueue *)Py_NewRef((PyObject *)waiter->queue);
+    waiter->queue = NULL; /* the lead has one */
+    lead = lead_find(queue, key);
+    if (lead == NULL && !PyErr_Occurred())
+      lead = start_lookup(queue, key, host, service, hints);
   }
-  if (PyErr_Occurred() || (lead = job_new(NULL, NULL)) == NULL)
-    goto out;
-  uvw_dns *dns = uvw_dns_getaddrinfo(host, service, hints, queue->completions, NULL);
-  if (dns == NULL) {
-    PyErr_NoMemory();
-    goto out;
-  }
-  lead->queue = queue;
-  waiter = share_open(lead, queue, key) == 0 ? share_join(lead, queue->loop) : NULL;
-  if (waiter == NULL) {
-    share_close(lead);
-    lead->queue = NULL;
-    uvw_job_free(&dns->job);
-    goto out;
-  }
-  PyObject *submitted = submit(dns, (Job *)Py_NewRef((PyObject *)lead), queue, shape_getaddrinfo);
-  if (submitted == NULL)
+  if (lead != NULL)
+    lead_join(lead, waiter);
+  else
     Py_CLEAR(waiter);
-  Py_XDECREF(submitted);
-out:
-  Py_XDECREF(lead);
   Py_XDECREF(queue);
   Py_XDECREF(key);
   return (PyObject *)waiter;
 }
 
 /* getaddrinfo(host, port, family, type, proto, flags) */
-PyObject *core_getaddrinfo(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-  if (nargs != 6) {
-    PyErr_SetString(PyExc_TypeError, "getaddrinfo() takes six arguments");
-    return NULL;
-  }
+static PyObject *core_getaddrinfo(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                  Py_ssize_t nargs) {
+  PyObject *host_given, *port_given;
   struct addrinfo hints = {0};
   PyObject *keep = NULL, *keep2 = NULL, *result = NULL;
   const char *host, *service;
-  if (int_argument(args[2], "family", &hints.ai_family) < 0 ||
-      int_argument(args[3], "type", &hints.ai_socktype) < 0 ||
-      int_argument(args[4], "proto", &hints.ai_protocol) < 0 ||
-      int_argument(args[5], "flags", &hints.ai_flags) < 0 ||
-      host_argument(args[0], &keep, &host) < 0 || port_argument(args[1], &keep2, &service) < 0 ||
-      PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1], hints.ai_family,
+  if (arguments("getaddrinfo", args, nargs, "OOiiii", &host_given, &port_given, &hints.ai_family,
+                &hints.ai_socktype, &hints.ai_protocol, &hints.ai_flags) < 0)
+    return NULL;
+  if (host_argument(host_given, &keep, &host) < 0 ||
+      port_argument(port_given, &keep2, &service) < 0 ||
+      PySys_Audit("socket.getaddrinfo", "OOiii", host_given, port_given, hints.ai_family,
                   hints.ai_socktype, hints.ai_protocol) < 0)
     goto out;
   if (needs_no_resolver(host, service)) {
@@ -378,16 +366,14 @@ static int address_argument(PyObject *given, struct sockaddr_storage *out, sockl
 }
 
 /* getnameinfo(sockaddr, flags) */
-PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "getnameinfo() takes two arguments");
-    return NULL;
-  }
+static PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                  Py_ssize_t nargs) {
+  PyObject *given;
   int flags;
   struct sockaddr_storage address;
   socklen_t length;
-  if (int_argument(args[1], "flags", &flags) < 0 ||
-      address_argument(args[0], &address, &length) < 0)
+  if (arguments("getnameinfo", args, nargs, "Oi", &given, &flags) < 0 ||
+      address_argument(given, &address, &length) < 0)
     return NULL;
   if ((flags & NI_NUMERICHOST) != 0 && (flags & NI_NUMERICSERV) != 0) {
     char name[NI_MAXHOST], port[NI_MAXSERV];
@@ -395,22 +381,24 @@ PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *args, P
                            sizeof(port), flags);
     return code == 0 ? shape_names(name, port) : raise_code(code);
   }
-  CompletionQueue *queue = queue_to_submit();
-  if (queue == NULL)
-    return NULL;
-  PyObject *submitted = NULL;
-  Job *job = job_new(NULL, NULL);
-  if (job != NULL && queue_is_open(queue)) {
-    uvw_dns *dns =
-        uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags, queue->completions, NULL);
-    if (dns != NULL) {
-      job->loop = Py_NewRef(queue->loop);
-      submitted = submit(dns, (Job *)Py_NewRef((PyObject *)job), queue, shape_getnameinfo);
-    } else {
-      PyErr_NoMemory();
-    }
-  }
+  Job *job = job_new(&getnameinfo_kind);
+  if (job == NULL || job_open(job, UVW_LANE_DNS) < 0)
+    goto failed;
+  uvw_dns *dns = uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags,
+                                     job->queue->completions, NULL);
+  if (dns != NULL)
+    return job_submit(job, &dns->job);
+  PyErr_NoMemory();
+
+failed:
   Py_XDECREF(job);
-  Py_DECREF(queue);
-  return submitted;
+  return NULL;
 }
+
+PyMethodDef dns_methods[] = {
+    {"getaddrinfo", (PyCFunction)(void (*)(void))core_getaddrinfo, METH_FASTCALL,
+     "getaddrinfo(host, port, family, type, proto, flags) -> list, or Job for one"},
+    {"getnameinfo", (PyCFunction)(void (*)(void))core_getnameinfo, METH_FASTCALL,
+     "getnameinfo(sockaddr, flags) -> (host, service), or Job for them"},
+    {NULL, NULL, 0, NULL},
+};

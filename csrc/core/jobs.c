@@ -18,39 +18,14 @@
 static PyObject *str_call_soon, *str_get_debug;
 static PyObject *context_keyword; /* ("context",) */
 
-/* 3.12 replaced PyErr_Fetch and PyErr_Restore. */
-PyObject *take_exception(void) {
-#if PY_VERSION_HEX >= 0x030C0000
-  return PyErr_GetRaisedException();
-#else
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  if (type == NULL)
-    return NULL;
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != NULL)
-    PyException_SetTraceback(value, traceback);
-  Py_DECREF(type);
-  Py_XDECREF(traceback);
-  return value;
-#endif
-}
-
-void raise_again(PyObject *exception) {
-  PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-}
-
-Job *job_new(CompletionQueue *queue, PyObject *target) {
-  Job *self = (Job *)Job_Type.tp_alloc(&Job_Type, 0);
-  if (self == NULL)
-    return NULL;
-  self->queue = queue;
-  self->loop = queue != NULL ? Py_XNewRef(queue->loop) : NULL;
-  self->target = Py_XNewRef(target);
+Job *job_new(const JobKind *kind) {
+  Job *self = (Job *)Job_Type.tp_alloc(&Job_Type, (Py_ssize_t)(kind->size - sizeof(Job)));
+  if (self != NULL)
+    self->kind = kind;
   return self;
 }
 
-static void link_pending(Job *self) {
+void job_link(Job *self) {
   CompletionQueue *queue = self->queue;
   if (queue == NULL)
     return;
@@ -73,38 +48,15 @@ static void unlink_pending(Job *self) {
   self->queue = NULL;
 }
 
-void job_drop_call(Job *self) {
-  for (Py_ssize_t i = 0; i < self->call_count; i++)
-    Py_CLEAR(self->call[i]);
-  PyMem_Free(self->call);
-  self->call = NULL;
-  self->call_count = 0;
-  Py_CLEAR(self->kwnames);
-  Py_CLEAR(self->context);
-}
-
 static void drop_inputs(Job *self) {
-  for (int i = 0; i < self->view_count; i++)
-    if (self->views[i].obj != NULL)
-      PyBuffer_Release(&self->views[i]);
-  PyMem_Free(self->views);
-  self->views = NULL;
-  self->view_count = 0;
-  job_drop_call(self);
-  if (self->data.obj != NULL)
-    PyBuffer_Release(&self->data);
-  Py_CLEAR(self->target);
-  Py_CLEAR(self->path);
-  Py_CLEAR(self->path2);
-  Py_CLEAR(self->option);
-  Py_CLEAR(self->content);
+  if (self->kind->drop != NULL)
+    self->kind->drop(self);
 }
 
 void job_release(Job *self) {
-  share_close(self);
   self->job = NULL;
-  unlink_pending(self);
   drop_inputs(self);
+  unlink_pending(self);
   Py_DECREF(self);
 }
 
@@ -113,31 +65,6 @@ void job_discard(uvw_job *job) {
   Job *self = job->token;
   uvw_job_free(job);
   job_release(self);
-}
-
-static void raise_refused(int error, unsigned lane) {
-  if (error == UV_EAGAIN)
-    PyErr_Format(hooks.saturated, "lane '%s' is full", uvw_lane_name(lane));
-  else if (error == UV_ESHUTDOWN)
-    PyErr_SetString(PyExc_RuntimeError, "cannot submit to the pool at interpreter shutdown");
-  else
-    PyErr_Format(PyExc_RuntimeError, "the pool refused a job: %s", uv_strerror(error));
-}
-
-/* Steals `self`, and frees the engine's job if that is refused. */
-PyObject *job_submit(Job *self, uvw_job *job) {
-  unsigned lane = job->lane;
-  self->job = job;
-  job->token = Py_NewRef(self);
-  link_pending(self);
-  int error = uvw_submit(job);
-  if (error != 0) {
-    job_discard(job);
-    Py_DECREF(self);
-    raise_refused(error, lane);
-    return NULL;
-  }
-  return (PyObject *)self;
 }
 
 /* Ends the wait of a job that nobody waits for. */
@@ -153,11 +80,8 @@ static void unpark(Job *self) {
 
 /* Nobody waits any more: out of the lane, or stop at the next chunk. */
 void job_abandon(Job *self) {
-  if (self->lead != NULL) {
-    share_leave(self);
-    return;
-  }
-  share_close(self);
+  if (self->kind->abandon != NULL)
+    self->kind->abandon(self);
   uvw_job *job = self->job;
   if (job == NULL || self->abandoned)
     return;
@@ -167,10 +91,7 @@ void job_abandon(Job *self) {
   if (self->parked != NULL) {
     PyObject *raised = take_exception();
     unpark(self);
-    if (raised != NULL) {
-      raise_again(raised);
-      Py_DECREF(raised);
-    }
+    raise_taken(raised);
   } else if (uvw_cancel(job)) {
     job_discard(job);
   }
@@ -194,8 +115,7 @@ static int wake_now(Job *self, PyObject *callback, PyObject *context) {
   int outcome = PyContext_Exit(context);
   if (raised != NULL) {
     PyErr_Clear();
-    raise_again(raised);
-    Py_DECREF(raised);
+    raise_taken(raised);
     return -1;
   }
   return outcome;
@@ -236,13 +156,6 @@ static PyObject *awaitable_exception(PyObject *exception) {
   return other;
 }
 
-static int call_target(PyObject *target, PyObject *value, PyObject *exception) {
-  PyObject *pair[] = {exception != NULL ? exception : Py_None, value != NULL ? value : Py_None};
-  PyObject *answer = PyObject_Vectorcall(target, pair, 2, NULL);
-  Py_XDECREF(answer);
-  return answer != NULL ? 0 : -1;
-}
-
 /* Takes both references. The waiting task is resumed now, or in another turn. */
 int job_settle(Job *self, PyObject *value, PyObject *exception, bool now) {
   if (self->loop == NULL || self->state != JOB_PENDING) {
@@ -259,32 +172,25 @@ int job_settle(Job *self, PyObject *value, PyObject *exception, bool now) {
   return debugs < 0 ? -1 : wake(self, now && !debugs);
 }
 
-/* Fails where a callback of the bare loop does, or a task with SystemExit. */
+/* Gives the outcome to who awaits the job; fails as the task does that is
+ * resumed, with SystemExit for example. */
+static int deliver(Job *self, uvw_job *job) {
+  PyObject *value = self->kind->shape(self, job);
+  PyObject *exception = value == NULL ? take_exception() : NULL;
+  uvw_job_free(job);
+  Py_INCREF(self);
+  job_release(self);
+  int outcome = job_settle(self, value, exception, true);
+  Py_DECREF(self);
+  return outcome;
+}
+
 static int finish(Job *self, uvw_job *job) {
   if (self->abandoned) {
     job_discard(job);
     return 0;
   }
-  if (self->key != NULL)
-    return share_finish(self, job);
-  Py_INCREF(self);
-  PyObject *value = self->shape(self, job);
-  PyObject *exception = value == NULL ? take_exception() : NULL;
-  PyObject *target = self->target; /* it may lead back to us */
-  self->target = NULL;
-  uvw_job_free(job);
-  job_release(self);
-  int outcome;
-  if (target != NULL) {
-    outcome = call_target(target, value, exception);
-    Py_DECREF(target);
-    Py_XDECREF(value);
-    Py_XDECREF(exception);
-  } else {
-    outcome = job_settle(self, value, exception, true);
-  }
-  Py_DECREF(self);
-  return outcome;
+  return self->kind->deliver != NULL ? self->kind->deliver(self, job) : deliver(self, job);
 }
 
 /* The exception that is set becomes the job's outcome. */
@@ -296,45 +202,15 @@ static int finish_with_error(Job *self, uvw_job *job) {
 }
 
 static int resubmit(Job *self, uvw_job *job) {
-  job->ask = UVW_ASK_NOTHING;
-  int error = uvw_submit(job);
-  if (error == 0)
-    return 0;
-  raise_refused(error, job->lane);
-  return finish_with_error(self, job);
+  return job_resubmit(job) < 0 ? finish_with_error(self, job) : 0;
 }
 
-static int give_memory(Job *self, uvw_fs *fs) {
-  if (self->grant != NULL)
-    return self->grant(self, &fs->job);
-  if (fs->want > PY_SSIZE_T_MAX - 64) {
-    PyErr_NoMemory();
-    return -1;
-  }
-  if (fs->borrowed) {
-    fs->buffer = NULL;
-    if (_PyBytes_Resize(&self->content, (Py_ssize_t)fs->want) < 0)
-      return -1;
-  } else {
-    self->content = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)fs->want);
-    if (self->content == NULL)
-      return -1;
-    if (fs->length > 0)
-      memcpy(PyBytes_AS_STRING(self->content), fs->buffer, fs->length);
-    uvw_buffer_put(fs->buffer, fs->capacity);
-    fs->borrowed = true;
-  }
-  fs->buffer = PyBytes_AS_STRING(self->content);
-  fs->capacity = fs->want;
-  return 0;
-}
-
-static int park(Job *self, uvw_fs *fs) {
-  const char *what = fs->job.ask == UVW_ASK_READABLE   ? "readable"
-                     : fs->job.ask == UVW_ASK_WRITABLE ? "writable"
-                                                       : "later";
-  int fd = what[0] == 'w' && fs->fd2 >= 0 ? fs->fd2 : fs->fd;
-  self->parked = PyObject_CallFunction(hooks.park, "OOis", self->loop, self, fd, what);
+static int park(Job *self, uvw_job *job) {
+  const char *what = job->ask == UVW_ASK_READABLE   ? "readable"
+                     : job->ask == UVW_ASK_WRITABLE ? "writable"
+                                                    : "later";
+  self->parked =
+      PyObject_CallFunction(hooks.park, "OOis", self->loop, self, self->kind->park(job), what);
   if (self->parked == NULL)
     return -1;
   if (self->abandoned) /* by what park() called */
@@ -347,14 +223,13 @@ int job_complete(uvw_job *job) {
   Job *self = job->token;
   if (job->ask == UVW_ASK_NOTHING || self->abandoned)
     return finish(self, job);
-  uvw_fs *fs = (uvw_fs *)job;
   switch (job->ask) {
   case UVW_ASK_MEMORY:
-    return give_memory(self, fs) < 0 ? finish_with_error(self, job) : resubmit(self, job);
+    return self->kind->grant(self, job) < 0 ? finish_with_error(self, job) : resubmit(self, job);
   case UVW_ASK_TAKE:
-    return take_page(self, fs) < 0 ? finish_with_error(self, job) : resubmit(self, job);
+    return self->kind->take(self, job) < 0 ? finish_with_error(self, job) : resubmit(self, job);
   default:
-    return park(self, fs) < 0 ? finish_with_error(self, job) : 0;
+    return park(self, job) < 0 ? finish_with_error(self, job) : 0;
   }
 }
 
@@ -374,10 +249,7 @@ static PyObject *Job_result(Job *self, PyObject *Py_UNUSED(ignored)) {
   PyObject *error = self->cancel_message != NULL
                         ? PyObject_CallOneArg(hooks.cancelled_error, self->cancel_message)
                         : PyObject_CallNoArgs(hooks.cancelled_error);
-  if (error != NULL) {
-    raise_again(error);
-    Py_DECREF(error);
-  }
+  raise_taken(error);
   return NULL;
 }
 
@@ -481,35 +353,9 @@ static PySendResult Job_am_send(Job *self, PyObject *Py_UNUSED(value), PyObject 
   return PYGEN_RETURN;
 }
 
-static PyObject *Job_send(Job *self, PyObject *value) {
-  PyObject *result;
-  PySendResult outcome = Job_am_send(self, value, &result);
-  if (outcome == PYGEN_NEXT)
-    return result;
-  if (outcome == PYGEN_RETURN) {
-    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-    Py_DECREF(result);
-    if (stop != NULL) {
-      raise_again(stop);
-      Py_DECREF(stop);
-    }
-  }
-  return NULL;
-}
-
-static PyObject *Job_iternext(Job *self) { return Job_send(self, Py_None); }
-
 static PyObject *Job_throw(Job *self, PyObject *const *args, Py_ssize_t nargs) {
-  if (nargs < 1 || nargs > 3) {
-    PyErr_SetString(PyExc_TypeError, "throw() takes one to three arguments");
-    return NULL;
-  }
   job_abandon(self);
-  if (PyExceptionInstance_Check(args[0]))
-    raise_again(args[0]);
-  else
-    PyErr_SetObject(args[0], nargs > 1 && args[1] != Py_None ? args[1] : NULL);
-  return NULL;
+  return awaitable_raise(args, nargs);
 }
 
 static PyObject *Job_close(Job *self, PyObject *Py_UNUSED(ignored)) {
@@ -549,17 +395,8 @@ static int Job_traverse(Job *self, visitproc visit, void *arg) {
   Py_VISIT(self->value);
   Py_VISIT(self->exception);
   Py_VISIT(self->cancel_message);
-  Py_VISIT(self->target);
-  Py_VISIT(self->path);
-  Py_VISIT(self->path2);
-  Py_VISIT(self->option);
-  Py_VISIT(self->content);
-  Py_VISIT(self->data.obj);
-  for (int i = 0; i < self->view_count; i++)
-    Py_VISIT(self->views[i].obj);
-  Py_VISIT(self->context);
-  for (Py_ssize_t i = 0; i < self->call_count; i++)
-    Py_VISIT(self->call[i]);
+  if (self->kind->visit != NULL)
+    return self->kind->visit(self, visit, arg);
   return 0;
 }
 
@@ -573,14 +410,11 @@ static int Job_clear(Job *self) {
   Py_CLEAR(self->value);
   Py_CLEAR(self->exception);
   Py_CLEAR(self->cancel_message);
-  Py_CLEAR(self->target);
   return 0;
 }
 
 static void Job_dealloc(Job *self) {
   PyObject_GC_UnTrack(self);
-  if (self->lead != NULL)
-    share_leave(self);
   drop_inputs(self);
   Job_clear(self);
   Py_TYPE(self)->tp_free(self);
@@ -598,7 +432,7 @@ static PyMethodDef Job_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "As of asyncio.Future, for one callback."},
     {"remove_done_callback", (PyCFunction)Job_remove_done_callback, METH_O,
      "As of asyncio.Future."},
-    {"send", (PyCFunction)Job_send, METH_O, "Part of the awaitable protocol."},
+    {"send", awaitable_send, METH_O, "Part of the awaitable protocol."},
     {"throw", (PyCFunction)(void (*)(void))Job_throw, METH_FASTCALL,
      "Nobody waits: stop the job and raise the exception."},
     {"close", (PyCFunction)Job_close, METH_NOARGS, "Nobody waits: stop the job."},
@@ -624,13 +458,14 @@ PyTypeObject Job_Type = {
     .tp_name = "uvworks._core.Job",
     .tp_doc = "A job with the engine; awaitable once.",
     .tp_basicsize = sizeof(Job),
+    .tp_itemsize = 1,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = (destructor)Job_dealloc,
     .tp_traverse = (traverseproc)Job_traverse,
     .tp_clear = (inquiry)Job_clear,
     .tp_as_async = &Job_async,
     .tp_iter = PyObject_SelfIter,
-    .tp_iternext = (iternextfunc)Job_iternext,
+    .tp_iternext = awaitable_next,
     .tp_methods = Job_methods,
     .tp_getset = Job_getset,
 };

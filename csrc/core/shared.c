@@ -8,67 +8,73 @@
  * waiters go. */
 #include "core.h"
 
+typedef struct {
+  Job base;
+  Lead *lead;
+} Waiter;
+
 /* The lead under the key, borrowed; NULL, perhaps without an exception. */
-Job *share_find(CompletionQueue *queue, PyObject *key) {
-  return queue->shared != NULL ? (Job *)PyDict_GetItemWithError(queue->shared, key) : NULL;
+Lead *lead_find(CompletionQueue *queue, PyObject *key) {
+  return (Lead *)PyDict_GetItemWithError(queue->shared, key);
 }
 
-int share_open(Job *lead, CompletionQueue *queue, PyObject *key) {
-  if (queue->shared == NULL && (queue->shared = PyDict_New()) == NULL)
-    return -1;
-  if (PyDict_SetItem(queue->shared, key, (PyObject *)lead) < 0)
+int lead_open(Lead *lead, PyObject *key) {
+  if (PyDict_SetItem(lead->base.queue->shared, key, (PyObject *)lead) < 0)
     return -1;
   lead->key = Py_NewRef(key);
   return 0;
 }
 
 /* From here on nobody joins. */
-static void leave_table(Job *lead) {
-  if (lead->queue == NULL || lead->queue->shared == NULL)
+static void leave_table(Lead *lead) {
+  CompletionQueue *queue = lead->base.queue;
+  if (queue == NULL || queue->shared == NULL)
     return;
   PyObject *raised = take_exception();
-  if (share_find(lead->queue, lead->key) == lead)
-    PyDict_DelItem(lead->queue->shared, lead->key);
+  if (lead_find(queue, lead->key) == lead)
+    PyDict_DelItem(queue->shared, lead->key);
   PyErr_Clear();
-  if (raised != NULL) {
-    raise_again(raised);
-    Py_DECREF(raised);
-  }
+  raise_taken(raised);
 }
 
-Job *share_join(Job *lead, PyObject *loop) {
-  Job *waiter = job_new(NULL, NULL);
-  if (waiter == NULL)
-    return NULL;
-  waiter->loop = Py_NewRef(loop);
-  waiter->lead = lead;
+void lead_join(Lead *lead, Job *waiter) {
   Job *first = lead->waiters; /* a ring, oldest first */
+  ((Waiter *)waiter)->lead = lead;
   waiter->next = first != NULL ? first : waiter;
   waiter->prev = first != NULL ? first->prev : waiter;
   waiter->next->prev = waiter->prev->next = waiter;
   if (first == NULL)
     lead->waiters = waiter;
-  return waiter;
 }
 
-static void unlink_waiter(Job *waiter) {
-  Job *lead = waiter->lead;
+static Lead *unlink_waiter(Job *waiter) {
+  Lead *lead = ((Waiter *)waiter)->lead;
+  if (lead == NULL)
+    return NULL;
   if (lead->waiters == waiter)
     lead->waiters = waiter->next != waiter ? waiter->next : NULL;
   waiter->prev->next = waiter->next;
   waiter->next->prev = waiter->prev;
-  waiter->next = waiter->prev = waiter->lead = NULL;
+  waiter->next = waiter->prev = NULL;
+  ((Waiter *)waiter)->lead = NULL;
+  return lead;
 }
 
-void share_leave(Job *waiter) {
-  Job *lead = waiter->lead;
-  unlink_waiter(waiter);
-  if (lead->waiters == NULL)
-    job_abandon(lead);
+static void waiter_leave(Job *waiter) {
+  Lead *lead = unlink_waiter(waiter);
+  if (lead != NULL && lead->waiters == NULL)
+    job_abandon(&lead->base);
+}
+
+Job *waiter_new(void) {
+  static const JobKind kind = {
+      .size = sizeof(Waiter), .abandon = waiter_leave, .drop = waiter_leave};
+  return job_new(&kind);
 }
 
 /* The end of a lead that brings nothing. */
-void share_close(Job *lead) {
+void lead_close(Job *self) {
+  Lead *lead = (Lead *)self;
   if (lead->key == NULL)
     return;
   leave_table(lead);
@@ -79,14 +85,14 @@ void share_close(Job *lead) {
 
 /* Each waiter gets a result, or an exception, of its own. When what one of
  * them resumes fails as job_settle() may, the others are resumed later. */
-int share_finish(Job *lead, uvw_job *job) {
+int lead_deliver(Job *self, uvw_job *job) {
+  Lead *lead = (Lead *)self;
   PyObject *raised = NULL;
-  Py_INCREF(lead);
   leave_table(lead);
   while (lead->waiters != NULL) {
     Job *waiter = (Job *)Py_NewRef((PyObject *)lead->waiters);
     unlink_waiter(waiter);
-    PyObject *value = lead->shape(lead, job);
+    PyObject *value = self->kind->shape(self, job);
     PyObject *exception = value == NULL ? take_exception() : NULL;
     if (job_settle(waiter, value, exception, raised == NULL) < 0) {
       PyObject *other = take_exception();
@@ -97,12 +103,8 @@ int share_finish(Job *lead, uvw_job *job) {
     }
     Py_DECREF(waiter);
   }
-  uvw_job_free(job);
-  job_release(lead);
-  Py_DECREF(lead);
-  if (raised == NULL)
-    return 0;
-  raise_again(raised);
-  Py_DECREF(raised);
-  return -1;
+  job_discard(job);
+  int outcome = raised != NULL ? -1 : 0;
+  raise_taken(raised);
+  return outcome;
 }

@@ -7,17 +7,43 @@
 #include <errno.h>
 
 static PyObject *make_error; /* (trouble, number, code, message) -> exception */
-static PyObject *lane_name;
 static const char capsule_name[] = "uvworks._core.zlib_stream";
 
 /* How long the loop's thread may compress by itself, in nanoseconds, before
  * it has to go on with its loop. */
 #define NOW_MOST 100000u
 
+typedef struct {
+  Job base;
+  PyObject *options; /* what the engine's configuration refers to is this tuple's */
+  Path path, path2;  /* of files */
+  PyObject *content; /* of a large result */
+  Py_buffer data;
+} ZlibJob;
+
+static void zlib_drop(Job *job) {
+  ZlibJob *self = (ZlibJob *)job;
+  buffer_release(&self->data);
+  path_clear(&self->path);
+  path_clear(&self->path2);
+  Py_CLEAR(self->options);
+  Py_CLEAR(self->content);
+}
+
+static int zlib_visit(Job *job, visitproc visit, void *arg) {
+  ZlibJob *self = (ZlibJob *)job;
+  Py_VISIT(self->options);
+  Py_VISIT(self->path.shown);
+  Py_VISIT(self->path2.shown);
+  Py_VISIT(self->data.obj);
+  return 0;
+}
+
 /* Results ----------------------------------------------------------------- */
 
-static int give_memory(Job *self, uvw_job *job) {
-  uvw_zlib *z = (uvw_zlib *)job;
+static int zlib_grant(Job *job, uvw_job *engine_job) {
+  ZlibJob *self = (ZlibJob *)job;
+  uvw_zlib *z = (uvw_zlib *)engine_job;
   if (z->length > PY_SSIZE_T_MAX - 64) {
     PyErr_NoMemory();
     return -1;
@@ -29,30 +55,27 @@ static int give_memory(Job *self, uvw_job *job) {
   return 0;
 }
 
-static PyObject *raise_failure(Job *self, int number, const uvw_zlib_failure *failure) {
-  if (self->exception != NULL) {
-    raise_again(self->exception);
+static PyObject *zlib_raise(ZlibJob *self, int error, const uvw_zlib_failure *failure,
+                            bool about_target) {
+  if (self->base.exception != NULL) {
+    raise_again(self->base.exception);
     return NULL;
   }
-  if (number == ENOMEM || (number == UVW_EFAILED && failure->trouble == UVW_ZLIB_NO_MEMORY))
+  if (error == UVW_EFAILED && failure->trouble == UVW_ZLIB_NO_MEMORY)
     return PyErr_NoMemory();
-  if (number != UVW_EFAILED) {
-    errno = number;
-    return PyErr_SetFromErrno(PyExc_OSError);
+  if (error == UVW_EFAILED) {
+    raise_taken(PyObject_CallFunction(make_error, "iizz", failure->trouble, failure->number,
+                                      failure->code, failure->message));
+    return NULL;
   }
-  PyObject *error = PyObject_CallFunction(make_error, "iizz", failure->trouble, failure->number,
-                                          failure->code, failure->message);
-  if (error != NULL) {
-    raise_again(error);
-    Py_DECREF(error);
-  }
-  return NULL;
+  return raise_job_error(error, self->path.shown, self->path2.shown, about_target);
 }
 
-static PyObject *shape_output(Job *self, uvw_job *job) {
-  uvw_zlib *z = (uvw_zlib *)job;
-  if (job->error != 0)
-    return raise_failure(self, job->error, &z->failure);
+static PyObject *shape_output(Job *job, uvw_job *engine_job) {
+  ZlibJob *self = (ZlibJob *)job;
+  uvw_zlib *z = (uvw_zlib *)engine_job;
+  if (engine_job->error != 0)
+    return zlib_raise(self, engine_job->error, &z->failure, false);
   if (z->target == NULL)
     return PyBytes_FromStringAndSize((const char *)z->buffer, (Py_ssize_t)z->length);
   PyObject *content = self->content;
@@ -69,29 +92,23 @@ static PyObject *shape_all(Job *self, uvw_job *job) {
              : NULL;
 }
 
+/* Of a file: how long it has become. */
+static PyObject *shape_file(Job *self, uvw_job *job) {
+  uvw_zlib_file *f = (uvw_zlib_file *)job;
+  return job->error == 0 ? PyLong_FromUnsignedLongLong(f->total)
+                         : zlib_raise((ZlibJob *)self, job->error, &f->failure, f->about_target);
+}
+
+#define ZLIB_KIND(how)                                                                             \
+  {.size = sizeof(ZlibJob),                                                                        \
+   .shape = how,                                                                                   \
+   .grant = zlib_grant,                                                                            \
+   .visit = zlib_visit,                                                                            \
+   .drop = zlib_drop}
+static const JobKind output_kind = ZLIB_KIND(shape_output), all_kind = ZLIB_KIND(shape_all),
+                     file_kind = ZLIB_KIND(shape_file);
+
 /* Arguments --------------------------------------------------------------- */
-
-static int as_int(PyObject *value, int *out) {
-  long number = PyLong_AsLong(value);
-  if (number == -1 && PyErr_Occurred())
-    return -1;
-  if (number < INT_MIN || number > INT_MAX) {
-    PyErr_SetString(PyExc_OverflowError, "number out of range");
-    return -1;
-  }
-  *out = (int)number;
-  return 0;
-}
-
-/* None is no limit. */
-static int as_limit(PyObject *value, uint64_t *out) {
-  if (value == Py_None) {
-    *out = UINT64_MAX;
-    return 0;
-  }
-  *out = PyLong_AsUnsignedLongLong(value);
-  return PyErr_Occurred() ? -1 : 0;
-}
 
 static int as_bytes(PyObject *value, const void **data, size_t *size) {
   if (value == Py_None)
@@ -115,11 +132,11 @@ static int as_config(PyObject *format, PyObject *options, uvw_zlib_config *confi
     PyErr_SetString(PyExc_TypeError, "options: expected a tuple of six");
     return -1;
   }
-  if (as_int(format, &config->format) < 0 ||
-      as_int(PyTuple_GET_ITEM(options, 0), &config->level) < 0 ||
-      as_int(PyTuple_GET_ITEM(options, 1), &config->window_bits) < 0 ||
-      as_int(PyTuple_GET_ITEM(options, 2), &config->mem_level) < 0 ||
-      as_int(PyTuple_GET_ITEM(options, 3), &config->strategy) < 0 ||
+  if (as_int(format, "format", &config->format) < 0 ||
+      as_int(PyTuple_GET_ITEM(options, 0), "level", &config->level) < 0 ||
+      as_int(PyTuple_GET_ITEM(options, 1), "window_bits", &config->window_bits) < 0 ||
+      as_int(PyTuple_GET_ITEM(options, 2), "mem_level", &config->mem_level) < 0 ||
+      as_int(PyTuple_GET_ITEM(options, 3), "strategy", &config->strategy) < 0 ||
       as_bytes(PyTuple_GET_ITEM(options, 4), &config->dictionary, &config->dictionary_size) < 0 ||
       as_bytes(PyTuple_GET_ITEM(options, 5), &params, &size) < 0)
     return -1;
@@ -128,89 +145,76 @@ static int as_config(PyObject *format, PyObject *options, uvw_zlib_config *confi
   return 0;
 }
 
-static int as_data(PyObject *value, Job *job, uvw_zlib_args *a) {
-  if (PyObject_GetBuffer(value, &job->data, PyBUF_SIMPLE) < 0)
-    return -1;
+static void set_data(uvw_zlib_args *a, const ZlibJob *job) {
   a->data = job->data.buf;
   a->size = (size_t)job->data.len;
-  a->changeable = !PyBytes_Check(value);
-  return 0;
+  a->changeable = !PyBytes_Check(job->data.obj);
 }
 
 /* Submitting -------------------------------------------------------------- */
 
 /* Does a small job at once, as long as the loop has had its turn lately.
  * Returns a new reference to the result, NULL with an exception, or NULL. */
-static PyObject *try_now(CompletionQueue *queue, Job *job, uvw_zlib *z) {
+static PyObject *try_now(ZlibJob *job, uvw_zlib *z) {
+  CompletionQueue *queue = job->base.queue;
   if (queue->busy_now > NOW_MOST)
     return NULL;
   uint64_t begun = uv_hrtime();
   bool done = uvw_zlib_try_now(z);
   queue->busy_now += uv_hrtime() - begun;
-  return done ? job->shape(job, &z->job) : NULL;
+  return done ? job->base.kind->shape(&job->base, &z->job) : NULL;
 }
 
-/* A new reference to the queue of the running loop, unless to wait here for the
- * lane could never end. */
-static CompletionQueue *find_queue(void) {
-  PyObject *checked = core_check_deadlock(NULL, lane_name);
-  if (checked == NULL)
-    return NULL;
-  Py_DECREF(checked);
-  return queue_to_submit();
-}
-
-static PyObject *submit(Job *job, CompletionQueue *queue, uvw_job *engine_job) {
-  job->queue = queue;
-  job->loop = Py_NewRef(queue->loop);
-  job->grant = give_memory;
-  return job_submit((Job *)Py_NewRef((PyObject *)job), engine_job);
-}
-
-static PyObject *pass_on(Job *job, const uvw_zlib_args *a, uint64_t now_most) {
-  CompletionQueue *queue = find_queue();
-  if (queue == NULL)
-    return NULL;
-  uvw_zlib *z = uvw_zlib_new(a, queue->completions, NULL);
+/* Steals the job. */
+static PyObject *zlib_pass_on(ZlibJob *job, const uvw_zlib_args *a, uint64_t now_most) {
   PyObject *result = NULL;
-  if (z == NULL && errno == EBUSY) {
-    PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
-  } else if (z == NULL) {
-    PyErr_NoMemory();
-  } else {
-    if (a->size <= now_most && a->stream == NULL)
-      result = try_now(queue, job, z);
-    if (result != NULL || PyErr_Occurred())
-      uvw_job_free(&z->job);
+  uvw_zlib *z = NULL;
+  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+    goto out;
+  z = uvw_zlib_new(a, job->base.queue->completions, NULL);
+  if (z == NULL) {
+    if (errno == EBUSY)
+      PyErr_SetString(PyExc_RuntimeError, "the stream is busy with another operation");
     else
-      result = submit(job, queue, &z->job);
+      PyErr_NoMemory();
+    goto out;
   }
-  Py_DECREF(queue);
+  if (a->size <= now_most && a->stream == NULL)
+    result = try_now(job, z);
+  if (result == NULL && !PyErr_Occurred())
+    return job_submit(&job->base, &z->job);
+  uvw_job_free(&z->job);
+out:
+  Py_DECREF(job);
   return result;
 }
 
 /* zlib(format, data, options, flush, limit, now_most, info) */
-PyObject *core_zlib(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *core_zlib(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
   uvw_zlib_args a = {.enough = UINT64_MAX};
+  PyObject *format, *options;
   uint64_t now_most;
-  if (nargs != 7) {
-    PyErr_SetString(PyExc_TypeError, "zlib() takes seven arguments");
-    return NULL;
-  }
-  Job *job = job_new(NULL, NULL);
+  bool info;
+  Py_buffer data = {0};
+  if (arguments("zlib", args, nargs, "ObOiuup", &format, &data, &options, &a.flush, &a.limit,
+                &now_most, &info) < 0)
+    goto failed;
+  ZlibJob *job = (ZlibJob *)job_new(info ? &all_kind : &output_kind);
   if (job == NULL)
+    goto failed;
+  job->data = data;
+  if (as_config(format, options, &a.config) < 0) {
+    Py_DECREF(job);
     return NULL;
-  PyObject *result = NULL;
-  if (as_data(args[1], job, &a) == 0 && as_config(args[0], args[2], &a.config) == 0 &&
-      as_int(args[3], &a.flush) == 0 && as_limit(args[4], &a.limit) == 0 &&
-      as_limit(args[5], &now_most) == 0) {
-    a.config.total = a.size;
-    job->option = Py_NewRef(args[2]);
-    job->shape = args[6] == Py_True ? shape_all : shape_output;
-    result = pass_on(job, &a, now_most);
   }
-  Py_DECREF(job);
-  return result;
+  set_data(&a, job);
+  a.config.total = a.size;
+  job->options = Py_NewRef(options);
+  return zlib_pass_on(job, &a, now_most);
+
+failed:
+  buffer_release(&data);
+  return NULL;
 }
 
 /* Streams ----------------------------------------------------------------- */
@@ -220,14 +224,15 @@ static void free_stream(PyObject *capsule) {
 }
 
 /* zlib_stream(format, options, total) */
-PyObject *core_zlib_stream(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *core_zlib_stream(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                  Py_ssize_t nargs) {
   uvw_zlib_config config = {0};
-  if (nargs != 3) {
-    PyErr_SetString(PyExc_TypeError, "zlib_stream() takes three arguments");
+  PyObject *format, *options;
+  uint64_t total;
+  if (arguments("zlib_stream", args, nargs, "OOu", &format, &options, &total) < 0 ||
+      as_config(format, options, &config) < 0)
     return NULL;
-  }
-  if (as_config(args[0], args[1], &config) < 0 || as_limit(args[2], &config.total) < 0)
-    return NULL;
+  config.total = total;
   uvw_zlib_stream *stream = uvw_zlib_stream_new(&config);
   if (stream == NULL)
     return PyErr_NoMemory();
@@ -238,106 +243,64 @@ PyObject *core_zlib_stream(PyObject *Py_UNUSED(module), PyObject *const *args, P
 }
 
 /* zlib_write(stream, action, data, flush, limit, enough, level, strategy) */
-PyObject *core_zlib_write(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *core_zlib_write(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                 Py_ssize_t nargs) {
   uvw_zlib_args a = {0};
-  if (nargs != 8) {
-    PyErr_SetString(PyExc_TypeError, "zlib_write() takes eight arguments");
+  PyObject *stream;
+  ZlibJob *job = (ZlibJob *)job_new(&all_kind);
+  if (job == NULL ||
+      arguments("zlib_write", args, nargs, "Oibiuuii", &stream, &a.action, &job->data, &a.flush,
+                &a.limit, &a.enough, &a.config.level, &a.config.strategy) < 0 ||
+      (a.stream = PyCapsule_GetPointer(stream, capsule_name)) == NULL) {
+    Py_XDECREF(job);
     return NULL;
   }
-  a.stream = PyCapsule_GetPointer(args[0], capsule_name);
-  if (a.stream == NULL)
-    return NULL;
-  Job *job = job_new(NULL, NULL);
-  if (job == NULL)
-    return NULL;
-  PyObject *result = NULL;
-  if (as_int(args[1], &a.action) == 0 && as_data(args[2], job, &a) == 0 &&
-      as_int(args[3], &a.flush) == 0 && as_limit(args[4], &a.limit) == 0 &&
-      as_limit(args[5], &a.enough) == 0 && as_int(args[6], &a.config.level) == 0 &&
-      as_int(args[7], &a.config.strategy) == 0) {
-    job->shape = shape_all;
-    result = pass_on(job, &a, 0);
-  }
-  Py_DECREF(job);
-  return result;
+  set_data(&a, job);
+  return zlib_pass_on(job, &a, 0);
 }
 
 /* Files ------------------------------------------------------------------- */
 
-static PyObject *shape_file(Job *self, uvw_job *job) {
-  uvw_zlib_file *f = (uvw_zlib_file *)job;
-  PyObject *path = f->about_target ? self->path2 : self->path;
-  PyObject *text;
-  switch (job->error) {
-  case 0:
-    return PyLong_FromUnsignedLongLong(f->total);
-  case ENOMEM:
-  case UVW_EFAILED:
-    return raise_failure(self, job->error, &f->failure);
-  case UVW_ESAMEFILE:
-    text = PyUnicode_FromFormat("%R and %R are the same file", self->path, self->path2);
-    break;
-  case UVW_ESPECIAL:
-    text = PyUnicode_FromFormat("%R is not a regular file", path);
-    break;
-  default:
-    errno = job->error;
-    return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
-  }
-  if (text != NULL) {
-    PyErr_SetObject(job->error == UVW_ESAMEFILE ? hooks.same_file : hooks.special_file, text);
-    Py_DECREF(text);
-  }
-  return NULL;
-}
-
 /* zlib_file(format, src, dst, options, flush, limit) */
-PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+static PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                Py_ssize_t nargs) {
   uvw_zlib_config config = {0};
+  PyObject *format, *options;
   uint64_t limit;
   int flush;
-  if (nargs != 6) {
-    PyErr_SetString(PyExc_TypeError, "zlib_file() takes six arguments");
-    return NULL;
-  }
-  Job *job = job_new(NULL, NULL);
-  if (job == NULL)
-    return NULL;
-  PyObject *keep = NULL, *keep2 = NULL, *result = NULL;
-  const char *path = path_bytes(args[1], &job->path, &keep);
-  const char *path2 = path != NULL ? path_bytes(args[2], &job->path2, &keep2) : NULL;
-  if (path2 != NULL && as_config(args[0], args[3], &config) == 0 && as_int(args[4], &flush) == 0 &&
-      as_limit(args[5], &limit) == 0) {
-    job->option = Py_NewRef(args[3]);
-    job->shape = shape_file;
-    CompletionQueue *queue = find_queue();
-    uvw_zlib_file *f =
-        queue != NULL ? uvw_zlib_file_new(&config, path, path2, flush, limit, queue->completions)
-                      : NULL;
-    if (f != NULL)
-      result = submit(job, queue, &f->job);
-    else if (queue != NULL)
-      PyErr_NoMemory();
-    Py_XDECREF(queue);
-  }
-  Py_XDECREF(keep);
-  Py_XDECREF(keep2);
-  Py_DECREF(job);
-  return result;
+  ZlibJob *job = (ZlibJob *)job_new(&file_kind);
+  if (job == NULL ||
+      arguments("zlib_file", args, nargs, "OffOiu", &format, &job->path, &job->path2, &options,
+                &flush, &limit) < 0 ||
+      as_config(format, options, &config) < 0)
+    goto failed;
+  job->options = Py_NewRef(options);
+  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+    goto failed;
+  uvw_zlib_file *f = uvw_zlib_file_new(&config, job->path.bytes, job->path2.bytes, flush, limit,
+                                       job->base.queue->completions);
+  if (f != NULL)
+    return job_submit(&job->base, &f->job);
+  PyErr_NoMemory();
+
+failed:
+  Py_XDECREF(job);
+  return NULL;
 }
 
 /* The rest ---------------------------------------------------------------- */
 
 /* crc32(data, value) */
-PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-  Py_buffer data;
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "crc32() takes two arguments");
+static PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+  Py_buffer data = {0};
+  PyObject *given;
+  if (arguments("crc32", args, nargs, "bO", &data, &given) < 0)
+    return NULL;
+  unsigned long value = PyLong_AsUnsignedLongMask(given);
+  if (PyErr_Occurred()) {
+    PyBuffer_Release(&data);
     return NULL;
   }
-  unsigned long value = PyLong_AsUnsignedLongMask(args[1]);
-  if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
-    return NULL;
   uint32_t sum = (uint32_t)value;
   if (data.len < 65536) {
     sum = uvw_zlib_crc32(sum, data.buf, (size_t)data.len);
@@ -351,9 +314,49 @@ PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
 }
 
 /* zlib_setup(make_error) */
-PyObject *core_zlib_setup(PyObject *Py_UNUSED(module), PyObject *function) {
-  if (lane_name == NULL && (lane_name = PyUnicode_InternFromString("cpu")) == NULL)
-    return NULL;
+static PyObject *core_zlib_setup(PyObject *Py_UNUSED(module), PyObject *function) {
   Py_XSETREF(make_error, Py_NewRef(function));
   Py_RETURN_NONE;
 }
+
+int zlib_init(PyObject *module) {
+#define NUMBER(name)                                                                               \
+  {                                                                                                \
+    #name, UVW_ZLIB_##name                                                                         \
+  }
+  static const Constant numbers[] = {NUMBER(DEFLATE),
+                                     NUMBER(INFLATE),
+                                     NUMBER(GZIP),
+                                     NUMBER(GUNZIP),
+                                     NUMBER(DEFLATE_RAW),
+                                     NUMBER(INFLATE_RAW),
+                                     NUMBER(UNZIP),
+                                     NUMBER(BROTLI_DECODE),
+                                     NUMBER(BROTLI_ENCODE),
+                                     NUMBER(ZSTD_COMPRESS),
+                                     NUMBER(ZSTD_DECOMPRESS),
+                                     NUMBER(CORRUPT),
+                                     NUMBER(TRUNCATED),
+                                     NUMBER(TOO_LARGE),
+                                     NUMBER(MISUSED),
+                                     NUMBER(WRITE),
+                                     NUMBER(PARAMS),
+                                     NUMBER(RESET),
+                                     {NULL, 0}};
+#undef NUMBER
+  return add_namespace(module, "zlib_numbers", numbers) != NULL ? 0 : -1;
+}
+
+PyMethodDef zlib_methods[] = {
+    {"zlib", (PyCFunction)(void (*)(void))core_zlib, METH_FASTCALL,
+     "zlib(format, data, options, flush, limit, now_most, info) -> Job or the result"},
+    {"zlib_stream", (PyCFunction)(void (*)(void))core_zlib_stream, METH_FASTCALL,
+     "zlib_stream(format, options, total) -> a codec that lives longer than a job"},
+    {"zlib_write", (PyCFunction)(void (*)(void))core_zlib_write, METH_FASTCALL,
+     "zlib_write(stream, action, data, flush, limit, enough, level, strategy) -> Job"},
+    {"zlib_file", (PyCFunction)(void (*)(void))core_zlib_file, METH_FASTCALL,
+     "zlib_file(format, src, dst, options, flush, limit) -> Job"},
+    {"zlib_setup", core_zlib_setup, METH_O, "Give the function that makes zlib errors."},
+    {"crc32", (PyCFunction)(void (*)(void))core_crc32, METH_FASTCALL, "crc32(data, value) -> int"},
+    {NULL, NULL, 0, NULL},
+};

@@ -126,48 +126,84 @@ void uvw_buffer_put(void *buffer, size_t size);
 
 /* fs ---------------------------------------------------------------------- */
 
+/* The operations, a row each:
+ *   NAME, name
+ *   arguments  a letter each, as csrc/core passes them on: p path, q path2,
+ *              m mode, l length, s max_size, t a part of times, x flags,
+ *              d data; o is for who shapes the result, not for the engine
+ *   RESULT     of enum uvw_fs_result
+ *   cleanup    ends what is half done, or NULL
+ * Its function is uvw__fs_NAME(). */
+#define UVW_FS_OPERATIONS(X)                                                                       \
+  X(ACCESS, access, "pm", NOTHING, NULL)                                                           \
+  X(APPEND, append, "pdmx", NOTHING, uvw__fs_write_cleanup)                                        \
+  X(CHMOD, chmod, "pm", NOTHING, NULL)                                                             \
+  X(COPY, copy, "pqx", NOTHING, uvw__fs_copy_cleanup)                                              \
+  X(LSTAT, lstat, "p", STAT_RESULT, NULL)                                                          \
+  X(MKDIR, mkdir, "pmx", NAME, NULL)                                                               \
+  X(MKDTEMP, mkdtemp, "p", NAME, NULL)                                                             \
+  X(READ, read, "pso", CONTENT, NULL)                                                              \
+  X(READDIR, readdir, "pxo", ENTRIES, uvw__fs_readdir_cleanup)                                     \
+  X(READLINK, readlink, "p", NAME, NULL)                                                           \
+  X(REALPATH, realpath, "p", NAME, NULL)                                                           \
+  X(RENAME, rename, "pq", NOTHING, NULL)                                                           \
+  X(RM, rm, "px", NOTHING, uvw__fs_rm_cleanup)                                                     \
+  X(RMDIR, rmdir, "p", NOTHING, NULL)                                                              \
+  X(STAT, stat, "p", STAT_RESULT, NULL)                                                            \
+  X(SYMLINK, symlink, "pq", NOTHING, NULL)                                                         \
+  X(TRUNCATE, truncate, "pl", NOTHING, NULL)                                                       \
+  X(UNLINK, unlink, "p", NOTHING, NULL)                                                            \
+  X(UTIMES, utimes, "ptttt", NOTHING, NULL)                                                        \
+  X(WRITE, write, "pdmx", NOTHING, uvw__fs_write_cleanup)
+
+#define UVW_FS_FLAGS(X)                                                                            \
+  X(EXCLUSIVE, 1, "copy: the target must not exist")                                               \
+  X(PARENTS, 2, "mkdir: make missing parents, accept an existing one")                             \
+  X(RECURSIVE, 4, "rm: descend into directories")                                                  \
+  X(FORCE, 8, "rm: a missing path is no error")                                                    \
+  X(TYPES, 16, "readdir: the type of each entry")                                                  \
+  X(ATOMIC, 32, "write: through a temporary file and rename")                                      \
+  X(SYNC, 64, "write, append: fsync before close")
+
 enum uvw_fs_op {
-  UVW_FS_ACCESS,
-  UVW_FS_APPEND,
-  UVW_FS_CHMOD,
-  UVW_FS_COPY,
-  UVW_FS_LSTAT,
-  UVW_FS_MKDIR,
-  UVW_FS_MKDTEMP,
-  UVW_FS_READ,
-  UVW_FS_READDIR,
-  UVW_FS_READLINK,
-  UVW_FS_REALPATH,
-  UVW_FS_RENAME,
-  UVW_FS_RM,
-  UVW_FS_RMDIR,
-  UVW_FS_STAT,
-  UVW_FS_SYMLINK,
-  UVW_FS_TRUNCATE,
-  UVW_FS_UNLINK,
-  UVW_FS_UTIMES,
-  UVW_FS_WRITE,
-  UVW_FS_OP_COUNT
+#define UVW_FS_OP(NAME, name, arguments, RESULT, cleanup) UVW_FS_##NAME,
+  UVW_FS_OPERATIONS(UVW_FS_OP)
+#undef UVW_FS_OP
+      UVW_FS_OP_COUNT
 };
 
-/* Flags in uvw_fs_args.flags. */
 enum {
-  UVW_FS_EXCLUSIVE = 1, /* copy: the target must not exist */
-  UVW_FS_PARENTS = 2,   /* mkdir: make missing parents, accept an existing one */
-  UVW_FS_RECURSIVE = 4, /* rm: descend into directories */
-  UVW_FS_FORCE = 8,     /* rm: a missing path is no error */
-  UVW_FS_TYPES = 16,    /* readdir: the type of each entry */
-  UVW_FS_ATOMIC = 32,   /* write: through a temporary file and rename */
-  UVW_FS_SYNC = 64      /* write, append: fsync before close */
+#define UVW_FS_FLAG(NAME, value, about) UVW_FS_##NAME = value,
+  UVW_FS_FLAGS(UVW_FS_FLAG)
+#undef UVW_FS_FLAG
 };
+
+/* What an operation produces. */
+enum uvw_fs_result {
+  UVW_FS_NOTHING,
+  UVW_FS_STAT_RESULT, /* st */
+  UVW_FS_CONTENT,     /* the bytes of a file */
+  UVW_FS_NAME,        /* a string, or none */
+  UVW_FS_ENTRIES      /* the last page of a directory */
+};
+
+typedef struct {
+  const char *name, *arguments;
+  int result;
+} uvw_fs_operation;
+
+extern const uvw_fs_operation uvw_fs_operations[UVW_FS_OP_COUNT];
 
 typedef struct {
   int op;
   int flags;
   const char *path, *path2; /* copied */
-  const void *data;         /* write, append, utimes: borrowed until the job ends */
+  const void *data;         /* write, append: borrowed until the job ends */
   size_t size;
-  int64_t number; /* mode, length, or max_size (-1: none) */
+  int mode;          /* permission bits; access: what is asked for */
+  int64_t length;    /* truncate: the file's new one */
+  uint64_t max_size; /* read: one byte more is an error; UINT64_MAX is no limit */
+  int64_t times[4];  /* utimes: seconds and nanoseconds of access, and of change */
 } uvw_fs_args;
 
 typedef struct uvw_fs {
@@ -175,7 +211,11 @@ typedef struct uvw_fs {
   int op, flags;
   char *path, *path2;
   const char *data;
-  int64_t number;
+  size_t size, offset; /* of the data; how far a job in chunks has come */
+  mode_t mode;
+  int64_t new_length;
+  uint64_t max_size;
+  struct timespec times[2];
   int fd, fd2;
   size_t want; /* UVW_ASK_MEMORY */
   /* What the job produces: `length` bytes in `buffer`, which is of our
@@ -186,7 +226,6 @@ typedef struct uvw_fs {
   bool both_paths;  /* the error concerns path and path2 */
   bool second_path; /* the error concerns path2 */
   char *error_path; /* ... or this path below the one given; malloc'ed */
-  size_t size, offset;
   struct stat st;
   void *walk; /* state of a job that walks or copies; the op's own */
 } uvw_fs;

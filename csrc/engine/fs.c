@@ -20,6 +20,8 @@ int uvw__fs_fail(uvw_fs *fs, int error) {
   return UVW_DONE;
 }
 
+int uvw__fs_end(uvw_fs *fs, int result) { return uvw__fs_fail(fs, result < 0 ? errno : 0); }
+
 /* Between two chunks: whether to go on, stop, or give others their turn. */
 int uvw__fs_pause(uvw_fs *fs) {
   if (uvw_stopping(&fs->job))
@@ -39,138 +41,94 @@ int uvw__fs_give_string(uvw_fs *fs, const char *string, size_t length) {
   return 0;
 }
 
-static int read_link(uvw_fs *fs) {
-  char target[PATH_MAX];
-  ssize_t n = readlink(fs->path, target, sizeof(target));
-  if (n < 0)
-    return errno;
-  if ((size_t)n == sizeof(target))
-    return ENAMETOOLONG;
-  return uvw__fs_give_string(fs, target, (size_t)n);
-}
+int uvw__fs_access(uvw_fs *fs) { return uvw__fs_end(fs, access(fs->path, (int)fs->mode)); }
 
-static int real_path(uvw_fs *fs) {
-  char *resolved = realpath(fs->path, NULL);
-  if (resolved == NULL)
-    return errno;
-  int error = uvw__fs_give_string(fs, resolved, strlen(resolved));
-  free(resolved);
-  return error;
-}
+int uvw__fs_chmod(uvw_fs *fs) { return uvw__fs_end(fs, chmod(fs->path, fs->mode)); }
 
-static int make_temporary_directory(uvw_fs *fs) {
+int uvw__fs_lstat(uvw_fs *fs) { return uvw__fs_end(fs, lstat(fs->path, &fs->st)); }
+
+int uvw__fs_mkdtemp(uvw_fs *fs) {
   size_t length = strlen(fs->path);
   char *name = malloc(length + 7);
   if (name == NULL)
-    return ENOMEM;
+    return uvw__fs_fail(fs, ENOMEM);
   memcpy(name, fs->path, length);
   memcpy(name + length, "XXXXXX", 7);
   int error = mkdtemp(name) == NULL ? errno : uvw__fs_give_string(fs, name, length + 6);
-  if (error != 0) {
+  if (error != 0)
     fs->error_path = name;
-    return error;
-  }
-  free(name);
-  return 0;
+  else
+    free(name);
+  return uvw__fs_fail(fs, error);
 }
 
-/* The data is four int64: seconds and nanoseconds of access, and of change. */
-static int set_times(uvw_fs *fs) {
-  int64_t given[4];
-  if (fs->size != sizeof(given))
-    return EINVAL;
-  memcpy(given, fs->data, sizeof(given));
-  const struct timespec times[2] = {
-      {.tv_sec = (time_t)given[0], .tv_nsec = (long)given[1]},
-      {.tv_sec = (time_t)given[2], .tv_nsec = (long)given[3]},
-  };
-  return utimensat(AT_FDCWD, fs->path, times, 0) == 0 ? 0 : errno;
+int uvw__fs_readlink(uvw_fs *fs) {
+  char target[PATH_MAX];
+  ssize_t n = readlink(fs->path, target, sizeof(target));
+  if (n < 0)
+    return uvw__fs_fail(fs, errno);
+  if ((size_t)n == sizeof(target))
+    return uvw__fs_fail(fs, ENAMETOOLONG);
+  return uvw__fs_fail(fs, uvw__fs_give_string(fs, target, (size_t)n));
 }
 
-static int call(uvw_fs *fs) {
-  const char *path = fs->path;
-  int result;
-  switch (fs->op) {
-  case UVW_FS_ACCESS:
-    result = access(path, (int)fs->number);
-    break;
-  case UVW_FS_CHMOD:
-    result = chmod(path, (mode_t)fs->number);
-    break;
-  case UVW_FS_LSTAT:
-    result = lstat(path, &fs->st);
-    break;
-  case UVW_FS_MKDTEMP:
-    return make_temporary_directory(fs);
-  case UVW_FS_READLINK:
-    return read_link(fs);
-  case UVW_FS_REALPATH:
-    return real_path(fs);
-  case UVW_FS_RENAME:
-    fs->both_paths = true;
-    result = rename(path, fs->path2);
-    break;
-  case UVW_FS_RMDIR:
-    result = rmdir(path);
-    break;
-  case UVW_FS_STAT:
-    result = stat(path, &fs->st);
-    break;
-  case UVW_FS_SYMLINK:
-    fs->both_paths = true;
-    result = symlink(path, fs->path2);
-    break;
-  case UVW_FS_TRUNCATE:
-    result = truncate(path, (off_t)fs->number);
-    break;
-  case UVW_FS_UNLINK:
-    result = unlink(path);
-    break;
-  case UVW_FS_UTIMES:
-    return set_times(fs);
-  default:
-    return ENOSYS;
-  }
-  return result == 0 ? 0 : errno;
+int uvw__fs_realpath(uvw_fs *fs) {
+  char *resolved = realpath(fs->path, NULL);
+  if (resolved == NULL)
+    return uvw__fs_fail(fs, errno);
+  int error = uvw__fs_give_string(fs, resolved, strlen(resolved));
+  free(resolved);
+  return uvw__fs_fail(fs, error);
 }
 
-static int step(uvw_fs *fs) {
-  switch (fs->op) {
-  case UVW_FS_READ:
-    return uvw__fs_read(fs);
-  case UVW_FS_WRITE:
-  case UVW_FS_APPEND:
-    return uvw__fs_write(fs);
-  case UVW_FS_COPY:
-    return uvw__fs_copy(fs);
-  case UVW_FS_READDIR:
-    return uvw__fs_readdir(fs);
-  case UVW_FS_MKDIR:
-    return uvw__fs_mkdir(fs);
-  case UVW_FS_RM:
-    return uvw__fs_rm(fs);
-  default:
-    return uvw__fs_fail(fs, call(fs));
-  }
+int uvw__fs_rename(uvw_fs *fs) {
+  fs->both_paths = true;
+  return uvw__fs_end(fs, rename(fs->path, fs->path2));
 }
+
+int uvw__fs_rmdir(uvw_fs *fs) { return uvw__fs_end(fs, rmdir(fs->path)); }
+
+int uvw__fs_stat(uvw_fs *fs) { return uvw__fs_end(fs, stat(fs->path, &fs->st)); }
+
+int uvw__fs_symlink(uvw_fs *fs) {
+  fs->both_paths = true;
+  return uvw__fs_end(fs, symlink(fs->path, fs->path2));
+}
+
+int uvw__fs_truncate(uvw_fs *fs) {
+  return uvw__fs_end(fs, truncate(fs->path, (off_t)fs->new_length));
+}
+
+int uvw__fs_unlink(uvw_fs *fs) { return uvw__fs_end(fs, unlink(fs->path)); }
+
+int uvw__fs_utimes(uvw_fs *fs) {
+  return uvw__fs_end(fs, utimensat(AT_FDCWD, fs->path, fs->times, 0));
+}
+
+/* The kind -------------------------------------------------------------------- */
+
+const uvw_fs_operation uvw_fs_operations[UVW_FS_OP_COUNT] = {
+#define ROW(NAME, name, arguments, RESULT, cleanup) {#name, arguments, UVW_FS_##RESULT},
+    UVW_FS_OPERATIONS(ROW)
+#undef ROW
+};
+
+static int (*const functions[UVW_FS_OP_COUNT])(uvw_fs *) = {
+#define ROW(NAME, name, arguments, RESULT, cleanup) uvw__fs_##name,
+    UVW_FS_OPERATIONS(ROW)
+#undef ROW
+};
+
+static void (*const cleanups[UVW_FS_OP_COUNT])(uvw_fs *) = {
+#define ROW(NAME, name, arguments, RESULT, cleanup) cleanup,
+    UVW_FS_OPERATIONS(ROW)
+#undef ROW
+};
 
 /* Ends what is half done and closes what is open. */
-static void let_go(uvw_fs *fs) {
-  switch (fs->op) {
-  case UVW_FS_WRITE:
-  case UVW_FS_APPEND:
-    uvw__fs_write_cleanup(fs);
-    break;
-  case UVW_FS_COPY:
-    uvw__fs_copy_cleanup(fs);
-    break;
-  case UVW_FS_READDIR:
-    uvw__fs_readdir_cleanup(fs);
-    break;
-  case UVW_FS_RM:
-    uvw__fs_rm_cleanup(fs);
-    break;
-  }
+static void fs_let_go(uvw_fs *fs) {
+  if (cleanups[fs->op] != NULL)
+    cleanups[fs->op](fs);
   if (fs->fd >= 0)
     close(fs->fd);
   if (fs->fd2 >= 0)
@@ -178,25 +136,25 @@ static void let_go(uvw_fs *fs) {
   fs->fd = fs->fd2 = -1;
 }
 
-static int run(uvw_job *job) {
+static int fs_run(uvw_job *job) {
   uvw_fs *fs = (uvw_fs *)job;
-  int result = uvw_stopping(job) ? uvw__fs_fail(fs, ECANCELED) : step(fs);
-  if (result == UVW_DONE)
-    let_go(fs);
-  return result;
+  int step = uvw_stopping(job) ? uvw__fs_fail(fs, ECANCELED) : functions[fs->op](fs);
+  if (step == UVW_DONE)
+    fs_let_go(fs);
+  return step;
 }
 
 /* A job may also be dropped between two steps. */
-static void destroy(uvw_job *job) {
+static void fs_destroy(uvw_job *job) {
   uvw_fs *fs = (uvw_fs *)job;
-  let_go(fs);
+  fs_let_go(fs);
   if (!fs->borrowed)
     uvw_buffer_put(fs->buffer, fs->capacity);
   free(fs->error_path);
   free(fs);
 }
 
-static const uvw_kind fs_kind = {"fs", run, destroy, NULL, NULL};
+static const uvw_kind fs_kind = {"fs", fs_run, fs_destroy, NULL, NULL};
 
 uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_completions *completions, void *token) {
   size_t length = strlen(args->path) + 1;
@@ -214,7 +172,12 @@ uvw_fs *uvw_fs_new(const uvw_fs_args *args, uvw_completions *completions, void *
     fs->path2 = memcpy(fs->path + length, args->path2, length2);
   fs->data = args->data;
   fs->size = args->size;
-  fs->number = args->number;
+  fs->mode = (mode_t)args->mode;
+  fs->new_length = args->length;
+  fs->max_size = args->max_size;
+  for (int i = 0; i < 2; i++)
+    fs->times[i] = (struct timespec){.tv_sec = (time_t)args->times[2 * i],
+                                     .tv_nsec = (long)args->times[2 * i + 1]};
   fs->fd = fs->fd2 = -1;
   return fs;
 }

@@ -79,7 +79,7 @@ static int read_start(uvw_fs *fs) {
     return uvw__fs_fail(fs, EISDIR);
   if (!S_ISREG(fs->st.st_mode) || fs->st.st_size == 0)
     return grow(fs, FIRST_GUESS);
-  if (fs->number >= 0 && fs->st.st_size > fs->number)
+  if ((uint64_t)fs->st.st_size > fs->max_size)
     return uvw__fs_fail(fs, EFBIG);
   /* One byte more than the file has, so that its end shows in the same call. */
   return grow(fs, (size_t)fs->st.st_size + 1);
@@ -117,7 +117,7 @@ int uvw__fs_read(uvw_fs *fs) {
       return uvw__fs_fail(fs, errno);
     }
     fs->length += (size_t)n;
-    if (fs->number >= 0 && fs->length > (uint64_t)fs->number)
+    if (fs->length > fs->max_size)
       return uvw__fs_fail(fs, EFBIG);
     /* The size was right and there was room for more: that was all of it.
      * Files in /proc and /sys lie about their size and are read to the end. */
@@ -216,7 +216,7 @@ static int open_temporary(uvw_fs *fs, const struct stat *old) {
   if (error != 0)
     return error;
   /* Nobody else may look in before it has the old file's mode. */
-  error = make_temporary(fs, real, old != NULL ? 0600 : (mode_t)fs->number, &t);
+  error = make_temporary(fs, real, old != NULL ? 0600 : fs->mode, &t);
   if (error != 0) {
     free(real);
     return error;
@@ -236,7 +236,7 @@ static int write_start(uvw_fs *fs) {
     }
   }
   int how = fs->op == UVW_FS_APPEND ? O_APPEND : O_TRUNC;
-  fs->fd = open_nonblocking(fs->path, O_WRONLY | O_CREAT | how, (mode_t)fs->number);
+  fs->fd = open_nonblocking(fs->path, O_WRONLY | O_CREAT | how, fs->mode);
   if (fs->fd < 0) {
     int error = errno;
     /* A FIFO without reader. There is nothing to poll for, so try again. */
@@ -283,6 +283,9 @@ static int write_finish(uvw_fs *fs) {
   fs->walk = NULL;
   return uvw__fs_fail(fs, error);
 }
+
+/* append differs in how the file is opened. */
+int uvw__fs_append(uvw_fs *fs) { return uvw__fs_write(fs); }
 
 int uvw__fs_write(uvw_fs *fs) {
   int step = UVW__GO_ON;

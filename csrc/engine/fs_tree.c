@@ -122,7 +122,7 @@ static int make_parents(uvw_fs *fs) {
   int error = 0;
   for (;;) {
     /* Parents get the default mode, as with mkdir -p. */
-    mode_t mode = at == end ? (mode_t)fs->number : 0777;
+    mode_t mode = at == end ? fs->mode : 0777;
     int failure = mkdir(path, mode) == 0 ? 0 : errno;
     if (failure == 0) {
       if (fs->buffer == NULL && (error = uvw__fs_give_string(fs, path, strlen(path))) != 0)
@@ -160,7 +160,7 @@ static int make_parents(uvw_fs *fs) {
 int uvw__fs_mkdir(uvw_fs *fs) {
   if (fs->flags & UVW_FS_PARENTS)
     return uvw__fs_fail(fs, make_parents(fs));
-  return uvw__fs_fail(fs, mkdir(fs->path, (mode_t)fs->number) == 0 ? 0 : errno);
+  return uvw__fs_fail(fs, mkdir(fs->path, fs->mode) == 0 ? 0 : errno);
 }
 
 /* rm ---------------------------------------------------------------------- */

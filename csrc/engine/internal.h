@@ -127,18 +127,16 @@ void uvw__buffers_unlock(void);
 /* zlib.c */
 void uvw__zlib_forked(void);
 
-/* fs: steps of the ops that are more than one system call */
-int uvw__fs_read(uvw_fs *fs);
-int uvw__fs_write(uvw_fs *fs);
-int uvw__fs_copy(uvw_fs *fs);
-int uvw__fs_readdir(uvw_fs *fs);
-int uvw__fs_mkdir(uvw_fs *fs);
-int uvw__fs_rm(uvw_fs *fs);
+/* fs: each operation's function, which returns enum uvw_step, and clean-up */
+#define UVW__FS_DECLARE(NAME, name, arguments, RESULT, cleanup) int uvw__fs_##name(uvw_fs *fs);
+UVW_FS_OPERATIONS(UVW__FS_DECLARE)
+#undef UVW__FS_DECLARE
 void uvw__fs_write_cleanup(uvw_fs *fs);
 void uvw__fs_copy_cleanup(uvw_fs *fs);
 void uvw__fs_readdir_cleanup(uvw_fs *fs);
 void uvw__fs_rm_cleanup(uvw_fs *fs);
 int uvw__fs_fail(uvw_fs *fs, int error);
+int uvw__fs_end(uvw_fs *fs, int result); /* of a system call: below 0 it failed, with errno */
 int uvw__fs_pause(uvw_fs *fs);
 int uvw__fs_give_string(uvw_fs *fs, const char *string, size_t length);
 

@@ -6,35 +6,6 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple, final
 
-ACCESS: Final[int]
-APPEND: Final[int]
-CHMOD: Final[int]
-COPY: Final[int]
-LSTAT: Final[int]
-MKDIR: Final[int]
-MKDTEMP: Final[int]
-READ: Final[int]
-READDIR: Final[int]
-READLINK: Final[int]
-REALPATH: Final[int]
-RENAME: Final[int]
-RM: Final[int]
-RMDIR: Final[int]
-STAT: Final[int]
-SYMLINK: Final[int]
-TRUNCATE: Final[int]
-UNLINK: Final[int]
-UTIMES: Final[int]
-WRITE: Final[int]
-
-EXCLUSIVE: Final[int]
-PARENTS: Final[int]
-RECURSIVE: Final[int]
-FORCE: Final[int]
-TYPES: Final[int]
-ATOMIC: Final[int]
-SYNC: Final[int]
-
 @final
 class Job:
     @property
@@ -114,11 +85,26 @@ def zlib_file(
 def zlib_setup(make_error: Callable[[int, int, str | None, str | None], BaseException], /) -> None: ...
 def crc32(data: Any, value: int, /) -> int: ...
 def start(size: int, /) -> None: ...
-def fs(*args: Any) -> Job: ...
 def getaddrinfo(
     host: str | bytes | None, port: int | str | bytes | None, family: int, type: int, proto: int, flags: int, /
 ) -> list[Any] | Job: ...
 def getnameinfo(sockaddr: tuple[Any, ...], flags: int, /) -> tuple[str, str] | Job: ...
+
+@final
+class _FileSystem:
+    """A function for each row of engine.h's table of operations, and its flags as ints."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+@final
+class _Numbers:
+    """Numbers of the engine's, by name."""
+
+    def __getattr__(self, name: str) -> int: ...
+
+fs: Final[_FileSystem]
+zlib_numbers: Final[_Numbers]
+
 def pbkdf2(*args: Any) -> Job: ...
 def scrypt(*args: Any) -> Job: ...
 def hkdf(*args: Any) -> Job: ...

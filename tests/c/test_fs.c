@@ -93,9 +93,9 @@ static void test_write_and_read_back(void) {
                                  .path = in("file"),
                                  .data = data,
                                  .size = sizes[i],
-                                 .number = 0644,
+                                 .mode = 0644,
                                  .flags = flags}) == 0);
-    uvw_fs *fs = complete((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .number = -1});
+    uvw_fs *fs = complete((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .max_size = UINT64_MAX});
     CHECK(fs->job.error == 0 && fs->length == sizes[i]);
     CHECK(memcmp(fs->buffer, data, sizes[i]) == 0);
     end(fs);
@@ -104,7 +104,7 @@ static void test_write_and_read_back(void) {
     CHECK(stat(in("copy"), &st) == 0 && (size_t)st.st_size == sizes[i]);
     free(data);
   }
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .number = 10}) == EFBIG);
+  CHECK(error_of((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .max_size = 10}) == EFBIG);
   CHECK(
       error_of((uvw_fs_args){
           .op = UVW_FS_COPY, .path = in("file"), .path2 = in("copy"), .flags = UVW_FS_EXCLUSIVE}) ==
@@ -116,18 +116,18 @@ static void test_write_and_read_back(void) {
 static void test_a_full_device(void) {
   char data[100] = {0};
   CHECK(error_of((uvw_fs_args){
-            .op = UVW_FS_WRITE, .path = "/dev/full", .data = data, .size = 100, .number = 0644}) ==
+            .op = UVW_FS_WRITE, .path = "/dev/full", .data = data, .size = 100, .mode = 0644}) ==
         ENOSPC);
 }
 
 /* Dropped while it waits for memory: the descriptor goes with it. */
 static void test_dropped_between_steps(void) {
-  start((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .number = -1});
+  start((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .max_size = UINT64_MAX});
   uvw_fs *fs = next();
   CHECK(fs->job.ask == UVW_ASK_MEMORY && fs->fd >= 0);
   end(fs);
   CHECK(mkfifo(in("fifo"), 0600) == 0);
-  start((uvw_fs_args){.op = UVW_FS_READ, .path = in("fifo"), .number = -1});
+  start((uvw_fs_args){.op = UVW_FS_READ, .path = in("fifo"), .max_size = UINT64_MAX});
   fs = next();
   CHECK(fs->job.ask == UVW_ASK_READABLE);
   end(fs);
@@ -147,7 +147,7 @@ static void test_cancelled_write_leaves_nothing(void) {
                                      .path = in("cancelled"),
                                      .data = data,
                                      .size = size,
-                                     .number = 0600,
+                                     .mode = 0600,
                                      .flags = atomic ? UVW_FS_ATOMIC : 0});
     usleep(5000);
     if (uvw_cancel(&fs->job)) {
@@ -168,14 +168,14 @@ static void test_trees(void) {
   char deep[256];
   CHECK(
       error_of((uvw_fs_args){
-          .op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+          .op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
       0);
   CHECK(error_of((uvw_fs_args){
-            .op = UVW_FS_MKDIR, .path = in("t/a/b/c"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+            .op = UVW_FS_MKDIR, .path = in("t/a/b/c"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
         0);
-  CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("t/a"), .number = 0755}) == EEXIST);
+  CHECK(error_of((uvw_fs_args){.op = UVW_FS_MKDIR, .path = in("t/a"), .mode = 0755}) == EEXIST);
   CHECK(error_of((uvw_fs_args){
-            .op = UVW_FS_MKDIR, .path = in("file/x/y"), .number = 0755, .flags = UVW_FS_PARENTS}) ==
+            .op = UVW_FS_MKDIR, .path = in("file/x/y"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
         ENOTDIR);
   for (int i = 0; i < 3000; i++) {
     snprintf(deep, sizeof(deep), "%s/t/a/file-with-a-longer-name-%d", root, i);

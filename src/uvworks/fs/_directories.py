@@ -66,14 +66,13 @@ async def mkdir(path: StrPath, mode: int = 0o777, *, parents: bool = False) -> s
     directory that exists already is no error, and the first directory made is
     returned, None if there was nothing to make. Node's fs.mkdir.
     """
-    flags = core.PARENTS if parents else 0
-    first: str | bytes | None = await _fs(core.MKDIR, path, None, None, flags, checked_mode(mode))
+    first: str | bytes | None = await _fs.mkdir(path, checked_mode(mode), _fs.PARENTS if parents else 0)
     return first
 
 
 async def mkdtemp(prefix: StrPath) -> str | bytes:
     """Make a new directory, named `prefix` and six random characters, for this user alone. Node's fs.mkdtemp."""
-    result: str | bytes = await _fs(core.MKDTEMP, prefix)
+    result: str | bytes = await _fs.mkdtemp(prefix)
     return result
 
 
@@ -89,9 +88,9 @@ async def readdir(path: StrPath = ".", *, with_file_types: bool = False) -> list
     Node's fs.readdir.
     """
     if with_file_types:
-        entries: list[Dirent] = await _fs(core.READDIR, path, None, None, core.TYPES, 0, Dirent)
+        entries: list[Dirent] = await _fs.readdir(path, _fs.TYPES, Dirent)
         return entries
-    names: list[str] | list[bytes] = await _fs(core.READDIR, path)
+    names: list[str] | list[bytes] = await _fs.readdir(path, 0, None)
     return names
 
 
@@ -102,10 +101,10 @@ async def rm(path: StrPath, *, recursive: bool = False, force: bool = False) -> 
     no error. The first thing that cannot be removed ends it, and is the
     error's filename. Node's fs.rm.
     """
-    flags = (core.RECURSIVE if recursive else 0) | (core.FORCE if force else 0)
-    await _fs(core.RM, path, None, None, flags)
+    flags = (_fs.RECURSIVE if recursive else 0) | (_fs.FORCE if force else 0)
+    await _fs.rm(path, flags)
 
 
 async def rmdir(path: StrPath) -> None:
     """Remove an empty directory. Node's fs.rmdir."""
-    await _fs(core.RMDIR, path)
+    await _fs.rmdir(path)

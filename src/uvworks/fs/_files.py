@@ -30,8 +30,8 @@ async def read_file(path: StrPath, *, encoding: str | None = None, max_size: int
     """
     if encoding is not None:
         codecs.lookup(encoding)
-    limit = -1 if max_size is None else checked_size("max_size", max_size)
-    result: bytes | str = await _fs(core.READ, path, None, None, 0, limit, encoding)
+    limit = None if max_size is None else checked_size("max_size", max_size)
+    result: bytes | str = await _fs.read(path, limit, encoding)
     return result
 
 
@@ -57,15 +57,15 @@ async def write_file(
     that every reader sees the old contents or the new. With `fsync` it is on
     the disk when the call returns. Node's fs.writeFile.
     """
-    flags = (core.ATOMIC if atomic else 0) | (core.SYNC if fsync else 0)
-    await _fs(core.WRITE, path, None, _encoded(data, encoding), flags, checked_mode(mode))
+    flags = (_fs.ATOMIC if atomic else 0) | (_fs.SYNC if fsync else 0)
+    await _fs.write(path, _encoded(data, encoding), checked_mode(mode), flags)
 
 
 async def append_file(
     path: StrPath, data: Data, *, encoding: str = "utf-8", mode: int = 0o666, fsync: bool = False
 ) -> None:
     """Add `data` to the end of the file, which is made if it is missing. Node's fs.appendFile."""
-    await _fs(core.APPEND, path, None, _encoded(data, encoding), core.SYNC if fsync else 0, checked_mode(mode))
+    await _fs.append(path, _encoded(data, encoding), checked_mode(mode), _fs.SYNC if fsync else 0)
 
 
 async def copy_file(src: StrPath, dst: StrPath, *, exclusive: bool = False) -> None:
@@ -76,9 +76,9 @@ async def copy_file(src: StrPath, dst: StrPath, *, exclusive: bool = False) -> N
     shutil.SpecialFileError (a FIFO) as from shutil.copyfile. Node's
     fs.copyFile.
     """
-    await _fs(core.COPY, src, dst, None, core.EXCLUSIVE if exclusive else 0)
+    await _fs.copy(src, dst, _fs.EXCLUSIVE if exclusive else 0)
 
 
 async def truncate(path: StrPath, length: int = 0) -> None:
     """Cut the file to `length` bytes, or fill it up to there with zeros. Node's fs.truncate."""
-    await _fs(core.TRUNCATE, path, None, None, 0, checked_size("length", length))
+    await _fs.truncate(path, checked_size("length", length))

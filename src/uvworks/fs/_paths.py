@@ -1,7 +1,6 @@
 """What works on a name rather than on contents: metadata and links."""
 
 import os
-import struct
 import time
 from math import floor, isfinite, modf
 from operator import index
@@ -20,18 +19,18 @@ async def access(path: StrPath, mode: int = os.F_OK) -> None:
     """
     if not 0 <= index(mode) <= 7:
         raise ValueError(f"mode must combine os.F_OK, R_OK, W_OK and X_OK, got {mode}")
-    await _fs(core.ACCESS, path, None, None, 0, mode)
+    await _fs.access(path, mode)
 
 
 async def chmod(path: StrPath, mode: int) -> None:
     """Set the permission bits of the path; symbolic links are followed. Node's fs.chmod."""
-    await _fs(core.CHMOD, path, None, None, 0, checked_mode(mode))
+    await _fs.chmod(path, checked_mode(mode))
 
 
 async def exists(path: StrPath) -> bool:
     """Whether the path leads to something; a broken symbolic link does not. os.path.exists."""
     try:
-        await _fs(core.ACCESS, path, None, None, 0, os.F_OK)
+        await _fs.access(path, os.F_OK)
     except (OSError, ValueError):
         return False
     return True
@@ -39,41 +38,41 @@ async def exists(path: StrPath) -> bool:
 
 async def lstat(path: StrPath) -> os.stat_result:
     """Like stat(), but a symbolic link itself is looked at. Node's fs.lstat."""
-    result: os.stat_result = await _fs(core.LSTAT, path)
+    result: os.stat_result = await _fs.lstat(path)
     return result
 
 
 async def readlink(path: StrPath) -> str | bytes:
     """What the symbolic link holds. Node's fs.readlink."""
-    result: str | bytes = await _fs(core.READLINK, path)
+    result: str | bytes = await _fs.readlink(path)
     return result
 
 
 async def realpath(path: StrPath) -> str | bytes:
     """The absolute path without symbolic links; all of it must exist. Node's fs.realpath, realpath(3)."""
-    result: str | bytes = await _fs(core.REALPATH, path)
+    result: str | bytes = await _fs.realpath(path)
     return result
 
 
 async def rename(src: StrPath, dst: StrPath) -> None:
     """Rename; a file at `dst` is replaced in one step. Node's fs.rename, rename(2)."""
-    await _fs(core.RENAME, src, dst)
+    await _fs.rename(src, dst)
 
 
 async def stat(path: StrPath) -> os.stat_result:
     """What the system knows of the path: an os.stat_result, nanoseconds included. Node's fs.stat."""
-    result: os.stat_result = await _fs(core.STAT, path)
+    result: os.stat_result = await _fs.stat(path)
     return result
 
 
 async def symlink(target: StrPath, path: StrPath) -> None:
     """Make a symbolic link at `path` that holds `target`. Node's fs.symlink."""
-    await _fs(core.SYMLINK, target, path)
+    await _fs.symlink(target, path)
 
 
 async def unlink(path: StrPath) -> None:
     """Remove a name that is not a directory. Node's fs.unlink."""
-    await _fs(core.UNLINK, path)
+    await _fs.unlink(path)
 
 
 def _split(name: str, seconds: float) -> tuple[int, int]:
@@ -111,8 +110,4 @@ async def utimes(
         raise ValueError(f"{'atime' if atime is None else 'mtime'}: give both times or none")
     else:
         times = (*_split("atime", atime), *_split("mtime", mtime))
-    try:
-        packed = struct.pack("=4q", *times)
-    except struct.error:
-        raise OverflowError("utimes: a time is out of range") from None
-    await _fs(core.UTIMES, path, None, packed)
+    await _fs.utimes(path, *times)

@@ -41,8 +41,13 @@ class OptionError(Error, ValueError):
     """The codec refuses an option's value."""
 
 
-# In the order of enum uvw_zlib_trouble.
-_CLASSES: tuple[type[Error], ...] = (Error, DataError, TruncatedError, OutputTooLarge, MemoryError, OptionError)  # type: ignore[assignment]
+_trouble = core.zlib_numbers
+_CLASSES: dict[int, type[Error]] = {
+    _trouble.CORRUPT: DataError,
+    _trouble.TRUNCATED: TruncatedError,
+    _trouble.TOO_LARGE: OutputTooLarge,
+    _trouble.MISUSED: OptionError,
+}
 
 
 def _make(trouble: int, errno: int, code: str | None, message: str | None) -> Error:

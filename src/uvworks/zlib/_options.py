@@ -8,6 +8,7 @@ from enum import IntEnum
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from .._engine import core
 from . import constants
 
 if TYPE_CHECKING:
@@ -37,20 +38,23 @@ _INLINE: Final = 1 << 10
 _INLINE_MOST: Final = 64 << 10
 
 
+_numbers = core.zlib_numbers
+
+
 class Format(IntEnum):
     """The engine's and Node's numbers."""
 
-    DEFLATE = 1
-    INFLATE = 2
-    GZIP = 3
-    GUNZIP = 4
-    DEFLATE_RAW = 5
-    INFLATE_RAW = 6
-    UNZIP = 7
-    BROTLI_DECODE = 8
-    BROTLI_ENCODE = 9
-    ZSTD_COMPRESS = 10
-    ZSTD_DECOMPRESS = 11
+    DEFLATE = _numbers.DEFLATE
+    INFLATE = _numbers.INFLATE
+    GZIP = _numbers.GZIP
+    GUNZIP = _numbers.GUNZIP
+    DEFLATE_RAW = _numbers.DEFLATE_RAW
+    INFLATE_RAW = _numbers.INFLATE_RAW
+    UNZIP = _numbers.UNZIP
+    BROTLI_DECODE = _numbers.BROTLI_DECODE
+    BROTLI_ENCODE = _numbers.BROTLI_ENCODE
+    ZSTD_COMPRESS = _numbers.ZSTD_COMPRESS
+    ZSTD_DECOMPRESS = _numbers.ZSTD_DECOMPRESS
 
     @property
     def encodes(self) -> bool:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     #: What a stream can be iterated over: pieces of input.
     Source: TypeAlias = AsyncIterable[Buffer] | Iterable[Buffer]
 
-_WRITE: Final = 0
-_PARAMS: Final = 1
-_RESET: Final = 2
+_WRITE: Final = core.zlib_numbers.WRITE
+_PARAMS: Final = core.zlib_numbers.PARAMS
+_RESET: Final = core.zlib_numbers.RESET
 
 
 class Stream:

@@ -1,0 +1,132 @@
+/* The one door to the engine. Whatever holds for every job is seen to here:
+ * orphans are swept, the running loop has a completion queue that is open and
+ * not inherited by a fork, the pool has started, and to wait for the job at
+ * this place could end. */
+#include "core.h"
+
+static PyObject *core_start(PyObject *Py_UNUSED(module), PyObject *size) {
+  unsigned long number = PyLong_AsUnsignedLong(size);
+  if (PyErr_Occurred())
+    return NULL;
+  /* The GIL is kept: os.fork() holds it too, so that no fork falls between
+   * libuv's start and the fork handler that libuv registers in it. */
+  int error = uvw_pool_start(number <= UINT_MAX ? (unsigned)number : 0);
+  if (error != 0)
+    return PyErr_Format(PyExc_OSError, "the pool did not start: %s", uv_strerror(error));
+  Py_RETURN_NONE;
+}
+
+/* The pool is started by its first job; again in a forked child. */
+static int ensure_started(void) {
+  static int64_t started_in = -1;
+  int64_t generation = uvw_generation();
+  if (started_in == generation)
+    return 0;
+  PyObject *done = PyObject_CallNoArgs(hooks.start);
+  if (done == NULL)
+    return -1;
+  Py_DECREF(done);
+  started_in = generation;
+  return 0;
+}
+
+static bool uvw_would_deadlock(unsigned lane) {
+  return uvw_current_lane() >= 0 && ((int)lane == uvw_current_lane() || uvw_pool_size() == 1) &&
+         uvw_lane_full(lane);
+}
+static int refuse_deadlock(unsigned lane) {
+  if (!uvw_would_deadlock(lane))
+    return 0;
+  PyErr_Format(PyExc_RuntimeError,
+               "deadlock: a job of lane '%s' waits for another one of the full lane '%s'",
+               uvw_lane_name((unsigned)uvw_current_lane()), uvw_lane_name(lane));
+  return -1;
+}
+
+int job_open_for(Job *self, CompletionQueue *queue) {
+  sweep_orphans();
+  if (ensure_started() < 0)
+    return -1;
+  if (queue == NULL)
+    return 0;
+  if (queue->closed) {
+    PyErr_SetString(PyExc_RuntimeError, "the event loop is closed");
+    return -1;
+  }
+  if (uvw_completions_stale(queue->completions)) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this event loop was made before fork(); the child needs a new one");
+    return -1;
+  }
+  self->queue = queue;
+  Py_XSETREF(self->loop, Py_XNewRef(queue->loop));
+  return 0;
+}
+
+int job_open(Job *self, unsigned lane) {
+  CompletionQueue *queue = queue_of_running_loop();
+  if (queue == NULL)
+    return -1;
+  int outcome = job_open_for(self, queue);
+  if (outcome == 0)
+    outcome = refuse_deadlock(lane);
+  Py_DECREF(queue); /* the loop's own */
+  return outcome;
+}
+
+PyObject *job_submit(Job *self, uvw_job *job) {
+  unsigned lane = job->lane;
+  self->job = job;
+  job->token = Py_NewRef(self);
+  job_link(self);
+  int error = uvw_submit(job);
+  if (error != 0) {
+    job_discard(job);
+    Py_DECREF(self);
+    raise_refused(error, lane);
+    return NULL;
+  }
+  return (PyObject *)self;
+}
+
+int job_resubmit(uvw_job *job) {
+  job->ask = UVW_ASK_NOTHING;
+  int error = uvw_submit(job);
+  if (error == 0)
+    return 0;
+  raise_refused(error, job->lane);
+  return -1;
+}
+
+/* Mostly the same string object as last time. */
+int lane_index(PyObject *name) {
+  static PyObject *last_name;
+  static int last_lane;
+  if (name == last_name)
+    return last_lane;
+  const char *text;
+  if (arguments("lane", &name, 1, "s", &text) < 0)
+    return -1;
+  int lane = uvw_lane_find(text);
+  if (lane < 0) {
+    PyErr_Format(PyExc_ValueError, "lane: unknown lane %R", name);
+    return -1;
+  }
+  Py_XSETREF(last_name, Py_NewRef(name));
+  last_lane = lane;
+  return lane;
+}
+
+static PyObject *core_check_deadlock(PyObject *Py_UNUSED(module), PyObject *name) {
+  int lane = lane_index(name);
+  if (lane < 0 || refuse_deadlock((unsigned)lane) < 0)
+    return NULL;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef submit_methods[] = {
+    {"start", core_start, METH_O, "start(size): start the pool if it is not running."},
+    {"check_deadlock", core_check_deadlock, METH_O,
+     "Raise RuntimeError if this thread may not wait for a job of the lane."},
+    {NULL, NULL, 0, NULL},
+};
