@@ -139,6 +139,7 @@ void uvw_buffer_put(void *buffer, size_t size);
   X(APPEND, append, "pdmx", NOTHING, uvw__fs_write_cleanup)                                        \
   X(CHMOD, chmod, "pm", NOTHING, NULL)                                                             \
   X(COPY, copy, "pqx", NOTHING, uvw__fs_copy_cleanup)                                              \
+  X(LINK, link, "pq", NOTHING, NULL)                                                               \
   X(LSTAT, lstat, "p", STAT_RESULT, NULL)                                                          \
   X(MKDIR, mkdir, "pmx", NAME, NULL)                                                               \
   X(MKDTEMP, mkdtemp, "p", NAME, NULL)                                                             \

@@ -45,6 +45,11 @@ int uvw__fs_access(uvw_fs *fs) { return uvw__fs_end(fs, access(fs->path, (int)fs
 
 int uvw__fs_chmod(uvw_fs *fs) { return uvw__fs_end(fs, chmod(fs->path, fs->mode)); }
 
+int uvw__fs_link(uvw_fs *fs) {
+  fs->both_paths = true;
+  return uvw__fs_end(fs, link(fs->path, fs->path2));
+}
+
 int uvw__fs_lstat(uvw_fs *fs) { return uvw__fs_end(fs, lstat(fs->path, &fs->st)); }
 
 int uvw__fs_mkdtemp(uvw_fs *fs) {

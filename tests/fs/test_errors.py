@@ -87,6 +87,9 @@ CASES: dict[str, tuple[str, Callable[[Path_], Awaitable[Any]], Callable[[Path_],
     "utimes dangling": ("dangling", lambda p: fs.utimes(p, 1, 1), os.stat),
     "symlink over a file": ("file", lambda p: fs.symlink("target", p), lambda p: os.symlink("target", p)),
     "symlink in nothing": ("no/x", lambda p: fs.symlink(b"target", p), lambda p: os.symlink(b"target", p)),
+    "link missing": ("no", lambda p: fs.link(p, p), lambda p: os.link(p, p)),
+    "link over a file": ("file", lambda p: fs.link(p, p), lambda p: os.link(p, p)),
+    "link of a directory": ("full", lambda p: fs.link(p, "unused"), lambda p: os.link(p, "unused")),
     "rename missing": ("no", lambda p: fs.rename(p, p), lambda p: os.rename(p, p)),
 }
 # name: (source and destination in the tree below)

@@ -1,4 +1,4 @@
-"""symlink, readlink and realpath against os.symlink, os.readlink and os.path.realpath(strict=True)."""
+"""link, symlink, readlink and realpath against os.link, os.symlink, os.readlink and os.path.realpath(strict=True)."""
 
 import os
 from pathlib import Path
@@ -16,6 +16,16 @@ async def test_a_link_says_what_it_was_told(tmp_path: Path, target: str) -> None
     assert await fs.symlink(target, link) is None
     assert os.readlink(link) == await fs.readlink(link) == target
     assert await fs.readlink(os.fsencode(link)) == os.fsencode(target)
+
+
+async def test_a_hard_link_is_the_same_file(tmp_path: Path) -> None:
+    file, other, third = tmp_path / "file", tmp_path / "other", tmp_path / "third"
+    file.write_bytes(b"contents")
+    assert await fs.link(file, os.fsencode(other)) is None
+    assert os.path.samestat(file.stat(), other.stat()) and file.stat().st_nlink == 2
+    third.symlink_to("file")
+    await fs.link(third, tmp_path / "fourth")
+    assert os.readlink(tmp_path / "fourth") == "file"  # the symbolic link itself has got another name
 
 
 async def test_readlink_of_proc_whose_size_is_zero() -> None:

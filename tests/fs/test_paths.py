@@ -29,6 +29,8 @@ ONE_PATH: dict[str, Call] = {
     "readdir types": lambda path: fs.readdir(path, with_file_types=True),
     "readlink": lambda path: fs.readlink(path),
     "realpath": lambda path: fs.realpath(path),
+    "link existing": lambda path: fs.link(path, "unused"),
+    "link new": lambda path: fs.link("unused", path),
     "rename source": lambda path: fs.rename(path, "unused"),
     "rename destination": lambda path: fs.rename("unused", path),
     "rm": lambda path: fs.rm(path),
@@ -48,7 +50,7 @@ ONE_PATH: dict[str, Call] = {
 NAMES_ITS_PATH = {
     name: call
     for name, call in ONE_PATH.items()
-    if name not in ("exists", "rm force", "mkdir parents", "mkdtemp", "symlink target", "rename destination")
+    if name not in ("exists", "rm force", "mkdir parents", "mkdtemp", "symlink target", "link new", "rename destination")
 }
 
 every_function = pytest.mark.parametrize("call", ONE_PATH.values(), ids=ONE_PATH.keys())

@@ -36,6 +36,14 @@ async def exists(path: StrPath) -> bool:
     return True
 
 
+async def link(existing_path: StrPath, new_path: StrPath) -> None:
+    """Make `new_path` another name of the file at `existing_path`, which is not followed if it is a symbolic link.
+
+    Both are on one file system; directories have one name only. Node's fs.link, link(2).
+    """
+    await _fs.link(existing_path, new_path)
+
+
 async def lstat(path: StrPath) -> os.stat_result:
     """Like stat(), but a symbolic link itself is looked at. Node's fs.lstat."""
     result: os.stat_result = await _fs.lstat(path)
