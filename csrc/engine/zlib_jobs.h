@@ -109,9 +109,8 @@ typedef struct uvw_zlib_file {
   uvw_job job;
   uvw_zlib_config config;
   char *path, *path2;
-  char *real, *temporary; /* the target with links followed, and the new file beside it */
+  struct uvw__replacement *replacement; /* of the target */
   int fd, fd2;
-  bool created;      /* the new file is there, and ours to remove */
   bool at_end;       /* of the source */
   bool about_target; /* the error concerns path2 */
   uvw__codec *codec;
