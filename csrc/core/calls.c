@@ -171,16 +171,14 @@ static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
   return -1;
 }
 
-/* Inside a worker, waiting for a job of our own lane, which is full of the
- * likes of us, could be waiting for ourselves. */
+/* Inside a worker, waiting for another job could be waiting for ourselves. */
 static int check_deadlock(PyObject *lane_name) {
   if (uvw_current_lane() < 0)
     return 0;
   int lane = lane_index(lane_name);
   if (lane < 0)
     return -1;
-  bool own = lane == uvw_current_lane() || uvw_pool_size() == 1;
-  if (!own || !uvw_lane_full((unsigned)lane))
+  if (!uvw_would_deadlock((unsigned)lane))
     return 0;
   PyErr_Format(PyExc_RuntimeError,
                "deadlock: a job of lane '%s' waits for another one of the full lane '%U'",

@@ -190,8 +190,4 @@ int uvw__zlib_interlude(uvw_job *job);
 void uvw__zlib_hold(size_t size);
 void uvw__zlib_release(size_t size);
 
-/* zlib.c: a private copy, in a buffer of ours, of data that may change. */
-const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,
-                           size_t *copy_size);
-
 #endif
