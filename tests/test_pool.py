@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Gate, held, until
+from tests.support import Gate, held, python, until
 from uvworks import fs, pool
 
 
@@ -402,3 +402,28 @@ async def test_reference_counts_of_shared_objects_do_not_drift() -> None:
     before = sys.getrefcount(marker)
     await asyncio.gather(*(pool.submit(id, marker) for _ in range(1000)))
     await until(lambda: sys.getrefcount(marker) == before)
+
+
+@pytest.mark.parametrize("size", [None, 1, 2, 3, 9])
+def test_limits_are_the_same_before_the_start_and_after(size: int | None) -> None:
+    python(
+        f"""
+        import asyncio
+        from uvworks import pool
+
+        pool.configure(size={size}, lanes={{"mine": {{}}, "of three": {{"limit": 3}}}})
+
+        def limits():
+            figures = {{name: lane.limit for name, lane in pool.statistics().lanes.items()}}
+            assert figures == {{name: pool.lane(name).limit for name in figures}}
+            return figures
+
+        before, size = limits(), pool.statistics().size
+        assert asyncio.run(pool.submit(int, "3")) == 3
+        assert limits() == before and pool.statistics().size == size, (before, limits())
+        others = max(size - 1, 1)
+        assert (before["io"], before["python"], before["mine"]) == (size, others, others)
+        assert (before["dns"], before["of three"]) == (min((size + 1) // 2, others), min(3, others))
+        assert before["cpu"] <= others
+        """
+    )

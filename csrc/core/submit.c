@@ -30,10 +30,6 @@ static int ensure_started(void) {
   return 0;
 }
 
-static bool uvw_would_deadlock(unsigned lane) {
-  return uvw_current_lane() >= 0 && ((int)lane == uvw_current_lane() || uvw_pool_size() == 1) &&
-         uvw_lane_full(lane);
-}
 static int refuse_deadlock(unsigned lane) {
   if (!uvw_would_deadlock(lane))
     return 0;

@@ -86,3 +86,13 @@ void uvw_buffer_put(void *buffer, size_t size) {
   }
   free(buffer);
 }
+
+const uint8_t *uvw__buffer_snapshot(const uint8_t *data, size_t size, bool changeable, void **copy,
+                                    size_t *copy_size) {
+  *copy = NULL;
+  *copy_size = size;
+  if (!changeable || size == 0)
+    return data;
+  *copy = uvw_buffer_get(copy_size);
+  return *copy != NULL ? memcpy(*copy, data, size) : NULL;
+}

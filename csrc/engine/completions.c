@@ -211,31 +211,3 @@ uvw_job *uvw_completions_close(uvw_completions *completions) {
   uv_mutex_unlock(&completions->mutex);
   return list;
 }
-
-/* The orphans: finished jobs that nobody waits for, whose tokens only the
- * submitter's side can release. It is emptied on the way by every thread that
- * holds the submitter's lock. */
-static _Atomic(uvw_job *) orphans;
-
-void uvw__orphans_init(void) { atomic_init(&orphans, NULL); }
-
-void uvw__orphan(uvw_job *job) {
-  if (job->token == NULL) {
-    uvw_job_free(job);
-    return;
-  }
-  /* It may lie here for long; the completions's descriptors need not. */
-  uvw_completions_unref(job->completions);
-  job->completions = NULL;
-  uvw_job *head = atomic_load_explicit(&orphans, memory_order_relaxed);
-  do
-    job->next = head;
-  while (!atomic_compare_exchange_weak_explicit(&orphans, &head, job, memory_order_release,
-                                                memory_order_relaxed));
-}
-
-uvw_job *uvw_orphans_take(void) {
-  if (atomic_load_explicit(&orphans, memory_order_relaxed) == NULL)
-    return NULL;
-  return atomic_exchange_explicit(&orphans, NULL, memory_order_acquire);
-}

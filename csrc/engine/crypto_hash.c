@@ -2,6 +2,7 @@
  * open file, in chunks. Only regular files: anything else could make the
  * worker wait. */
 #include "crypto.h"
+#include "files.h"
 #include "internal.h"
 
 #include <errno.h>
@@ -19,16 +20,14 @@ static int start(uvw_crypto *crypto) {
   if (crypto->state == NULL || EVP_DigestInit_ex2(crypto->state, crypto->md, NULL) != 1)
     return UVW_EOPENSSL;
   if (crypto->path != NULL) {
-    crypto->fd = open(crypto->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    crypto->fd = uvw__open(crypto->path, O_RDONLY, 0);
     if (crypto->fd < 0)
       return errno;
   }
   struct stat st;
   if (crypto->fd < 0)
     return 0;
-  if (fstat(crypto->fd, &st) != 0)
-    return errno;
-  return S_ISREG(st.st_mode) ? 0 : S_ISDIR(st.st_mode) ? EISDIR : UVW_ESPECIAL;
+  return fstat(crypto->fd, &st) != 0 ? errno : uvw__check_regular(&st);
 }
 
 static int end(uvw_crypto *crypto) {

@@ -75,6 +75,7 @@ struct uvw_job {
   bool resumed; /* has run a step already: bounds do not apply again */
   bool first;   /* goes before those that wait in its lane */
   bool awaited; /* the exit waits for it, as it uses a library that is taken down */
+  bool blocked; /* while it runs: it may be waiting for another job */
   atomic_bool stop;
 };
 
@@ -99,11 +100,13 @@ void uvw_count_end(uvw_job *job, bool cancelled);
 /* Asked by a step between chunks. */
 bool uvw_stopping(uvw_job *job);
 bool uvw_should_yield(uvw_job *job);
-/* The lane whose job this thread runs, or -1; and whether waiting for that
- * lane from this very thread could never end. */
+/* The lane whose job this thread runs, or -1; the number of this worker, from 1. */
 int uvw_current_lane(void);
 unsigned uvw_worker_number(void);
-bool uvw_lane_full(unsigned lane);
+/* Asked inside a job before it waits there for another one, of that lane: true
+ * when the other may never run, as every worker that it could run on is held by
+ * jobs that wait likewise. Then do not wait. Elsewhere false. */
+bool uvw_would_deadlock(unsigned lane);
 
 uvw_completions *uvw_completions_new(void);
 uvw_completions *uvw_completions_ref(uvw_completions *completions);

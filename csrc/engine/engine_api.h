@@ -33,11 +33,13 @@ int uvw_lane_find(const char *name);
 unsigned uvw_lane_count(void);
 const char *uvw_lane_name(unsigned lane);
 int uvw_lane_set_limit(unsigned lane, unsigned limit);
+/* The workers that the lane may hold in a pool of that size, be it running or
+ * still to be started. */
+unsigned uvw_lane_limit(unsigned lane, unsigned size);
 int uvw_lane_set_max_queue(unsigned lane, int64_t max_queue);
 
 /* A lane's figures as one flat array; times are in seconds. */
 enum {
-  UVW_STAT_LIMIT,
   UVW_STAT_MAX_QUEUE,
   UVW_STAT_WAITING,
   UVW_STAT_RUNNING,

@@ -5,6 +5,7 @@
  * worker: a descriptor that would block goes back to its loop (UVW_ASK),
  * whose loop waits for it with all its others. Large work is done in chunks;
  * between two of them a job may be stopped or give way. */
+#include "files.h"
 #include "internal.h"
 
 #include <errno.h>
@@ -29,28 +30,6 @@ static int ask(uvw_fs *fs, int what) {
   return UVW_ASK;
 }
 
-/* open() that does not wait. A lease on a regular file also says EWOULDBLOCK;
- * it is broken within a bounded time, so that is waited for. */
-static int open_nonblocking(const char *path, int flags, mode_t mode) {
-  int fd;
-  do
-    fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode);
-  while (fd < 0 && errno == EINTR);
-  if (fd < 0 && errno == EWOULDBLOCK) {
-    do
-      fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
-    while (fd < 0 && errno == EINTR);
-  }
-  return fd;
-}
-
-/* Closes and forgets. An error of close() is an error of the writes before. */
-static int close_fd(int *fd) {
-  int error = close(*fd) == 0 || errno == EINTR ? 0 : errno;
-  *fd = -1;
-  return error;
-}
-
 /* read_file --------------------------------------------------------------- */
 
 /* More room: a larger buffer of ours while they last, then the loop's. */
@@ -72,7 +51,7 @@ static int grow(uvw_fs *fs, size_t want) {
 }
 
 static int read_start(uvw_fs *fs) {
-  fs->fd = open_nonblocking(fs->path, O_RDONLY, 0);
+  fs->fd = uvw__open(fs->path, O_RDONLY, 0);
   if (fs->fd < 0 || fstat(fs->fd, &fs->st) != 0)
     return uvw__fs_fail(fs, errno);
   if (S_ISDIR(fs->st.st_mode))
@@ -123,7 +102,7 @@ int uvw__fs_read(uvw_fs *fs) {
      * Files in /proc and /sys lie about their size and are read to the end. */
     if (n == 0 ||
         (S_ISREG(fs->st.st_mode) && fs->length == (uint64_t)fs->st.st_size && (size_t)n < room)) {
-      close_fd(&fs->fd);
+      uvw__close(&fs->fd);
       return uvw__fs_fail(fs, 0);
     }
     step = uvw__fs_pause(fs);
@@ -133,110 +112,23 @@ int uvw__fs_read(uvw_fs *fs) {
 
 /* write_file, append_file ------------------------------------------------- */
 
-/* An atomic write goes to a new file beside the target, which replaces it at
- * the end. fs->walk is that file's name, and NULL again once it has become
- * the target; `real` is the target with symbolic links followed. */
-typedef struct {
-  char *real;
-  char name[];
-} temporary;
-
-/* Follows the links at the end of the path, also to a file that is missing;
- * realpath() would not. */
-static int follow_links(const char *path, char **real) {
-  char target[PATH_MAX];
-  struct stat st;
-  char *here = strdup(path);
-  for (int links = 0; here != NULL; links++) {
-    if (lstat(here, &st) != 0 || !S_ISLNK(st.st_mode)) {
-      *real = here;
-      return 0;
-    }
-    ssize_t n = links < 40 ? readlink(here, target, sizeof(target) - 1) : UVW__GO_ON;
-    if (n < 0) {
-      free(here);
-      return links < 40 ? errno : ELOOP;
-    }
-    target[n] = '\0';
-    const char *slash = strrchr(here, '/');
-    size_t keep = target[0] == '/' || slash == NULL ? 0 : (size_t)(slash - here) + 1;
-    char *there = malloc(keep + (size_t)n + 1);
-    if (there != NULL) {
-      memcpy(there, here, keep);
-      memcpy(there + keep, target, (size_t)n + 1);
-    }
-    free(here);
-    here = there;
-  }
-  return ENOMEM;
-}
-
-static int make_temporary(uvw_fs *fs, char *real, mode_t mode, temporary **out) {
-  const char *slash = strrchr(real, '/');
-  size_t directory = slash != NULL ? (size_t)(slash - real) + 1 : 0;
-  size_t room = directory + 32;
-  temporary *t = malloc(sizeof(*t) + room);
-  if (t == NULL)
-    return ENOMEM;
-  int error = EEXIST;
-  for (unsigned attempt = 0; attempt < 100 && error == EEXIST; attempt++) {
-    uint64_t random = 0;
-    error = -uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
-    if (error != 0)
-      break;
-    snprintf(t->name, room, "%.*s.%016llx.tmp", (int)directory, real, (unsigned long long)random);
-    fs->fd = open(t->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    error = fs->fd < 0 ? errno : 0;
-  }
-  if (error != 0) {
-    free(t);
-    return error;
-  }
-  t->real = real;
-  *out = t;
-  return 0;
-}
-
-/* The new file is to be as the old one was, as far as we may say so. */
-static int keep_attributes(int fd, const struct stat *old) {
-  struct stat new;
-  if (fstat(fd, &new) != 0)
-    return errno;
-  if (new.st_uid != old->st_uid || new.st_gid != old->st_gid) {
-    int ignored = fchown(fd, old->st_uid, old->st_gid);
-    (void)ignored;
-  }
-  return fchmod(fd, old->st_mode & 07777) == 0 ? 0 : errno;
-}
-
-static int open_temporary(uvw_fs *fs, const struct stat *old) {
-  char *real;
-  temporary *t = NULL;
-  int error = follow_links(fs->path, &real);
-  if (error != 0)
-    return error;
-  /* Nobody else may look in before it has the old file's mode. */
-  error = make_temporary(fs, real, old != NULL ? 0600 : fs->mode, &t);
-  if (error != 0) {
-    free(real);
-    return error;
-  }
-  fs->walk = t;
-  return old != NULL ? keep_attributes(fs->fd, old) : 0;
-}
-
+/* An atomic write goes to a replacement of the target, which is fs->walk until
+ * it has taken the target's place. */
 static int write_start(uvw_fs *fs) {
   if (fs->flags & UVW_FS_ATOMIC) {
     bool exists = stat(fs->path, &fs->st) == 0;
     /* Only a regular file can be replaced; a device or FIFO is written to,
      * and a directory is refused, as without `atomic`. */
     if (!exists || S_ISREG(fs->st.st_mode)) {
-      int error = open_temporary(fs, exists ? &fs->st : NULL);
+      uvw__replacement *replacement = NULL;
+      int error =
+          uvw__replacement_open(fs->path, exists ? &fs->st : NULL, fs->mode, &replacement, &fs->fd);
+      fs->walk = replacement;
       return error != 0 ? uvw__fs_fail(fs, error) : UVW__GO_ON;
     }
   }
   int how = fs->op == UVW_FS_APPEND ? O_APPEND : O_TRUNC;
-  fs->fd = open_nonblocking(fs->path, O_WRONLY | O_CREAT | how, fs->mode);
+  fs->fd = uvw__open(fs->path, O_WRONLY | O_CREAT | how, fs->mode);
   if (fs->fd < 0) {
     int error = errno;
     /* A FIFO without reader. There is nothing to poll for, so try again. */
@@ -247,40 +139,19 @@ static int write_start(uvw_fs *fs) {
   return UVW__GO_ON;
 }
 
-/* The rename is safe against a crash only when the directory is synced too. */
-static int sync_directory(const char *path) {
-  const char *slash = strrchr(path, '/');
-  char *directory = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
-  if (directory == NULL)
-    return ENOMEM;
-  int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
-  if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
-    error = errno;
-  if (fd >= 0)
-    close(fd);
-  free(directory);
-  return error;
-}
-
 static int write_finish(uvw_fs *fs) {
-  temporary *t = fs->walk;
-  int error = 0;
-  if (fs->flags & UVW_FS_SYNC && fsync(fs->fd) != 0 && errno != EINVAL && errno != EROFS)
-    error = errno;
-  int close_error = close_fd(&fs->fd);
+  bool sync = (fs->flags & UVW_FS_SYNC) != 0;
+  int error = sync ? uvw__sync(fs->fd) : 0;
+  int close_error = uvw__close(&fs->fd);
   if (error == 0)
     error = close_error;
-  if (t == NULL || error != 0)
+  if (fs->walk == NULL || error != 0)
     return uvw__fs_fail(fs, error);
   if (uvw_stopping(&fs->job))
     return uvw__fs_fail(fs, ECANCELED);
-  if (rename(t->name, t->real) != 0)
-    return uvw__fs_fail(fs, errno);
-  if (fs->flags & UVW_FS_SYNC)
-    error = sync_directory(t->real);
-  free(t->real);
-  free(t);
-  fs->walk = NULL;
+  uvw__replacement *replacement = fs->walk;
+  error = uvw__replacement_commit(&replacement, sync);
+  fs->walk = replacement;
   return uvw__fs_fail(fs, error);
 }
 
@@ -311,12 +182,8 @@ int uvw__fs_write(uvw_fs *fs) {
 }
 
 void uvw__fs_write_cleanup(uvw_fs *fs) {
-  temporary *t = fs->walk;
-  if (t == NULL)
-    return;
-  unlink(t->name);
-  free(t->real);
-  free(t);
+  uvw__replacement *replacement = fs->walk;
+  uvw__replacement_drop(&replacement);
   fs->walk = NULL;
 }
 
@@ -342,31 +209,32 @@ static int copy_start(uvw_fs *fs) {
   /* Asked before the open: a FIFO is refused, not read. */
   if (stat(fs->path, &fs->st) == 0 && S_ISFIFO(fs->st.st_mode))
     return copy_fail(fs, false, UVW_ESPECIAL);
-  fs->fd = open_nonblocking(fs->path, O_RDONLY, 0);
+  fs->fd = uvw__open(fs->path, O_RDONLY, 0);
   if (fs->fd < 0 || fstat(fs->fd, &fs->st) != 0)
     return copy_fail(fs, false, errno);
   if (S_ISDIR(fs->st.st_mode))
     return copy_fail(fs, false, EISDIR);
   if (stat(fs->path2, &target) == 0) {
-    if (target.st_dev == fs->st.st_dev && target.st_ino == fs->st.st_ino)
+    if (uvw__same_file(&target, &fs->st))
       return copy_fail(fs, true, UVW_ESAMEFILE);
     if (S_ISFIFO(target.st_mode))
       return copy_fail(fs, true, UVW_ESPECIAL);
   }
   mode_t mode = fs->st.st_mode & 0777;
-  fs->fd2 = open_nonblocking(fs->path2, O_WRONLY | O_CREAT | O_EXCL, mode);
+  fs->fd2 = uvw__open(fs->path2, O_WRONLY | O_CREAT | O_EXCL, mode);
   c->created = fs->fd2 >= 0;
   if (fs->fd2 < 0 && errno == EEXIST && !(fs->flags & UVW_FS_EXCLUSIVE))
-    fs->fd2 = open_nonblocking(fs->path2, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    fs->fd2 = uvw__open(fs->path2, O_WRONLY | O_CREAT | O_TRUNC, mode);
   if (fs->fd2 < 0)
     return copy_fail(fs, true, errno);
-  /* Not for devices such as /dev/null; and some file systems have no modes. */
+  /* A device such as /dev/null keeps its own. */
   if (fstat(fs->fd2, &target) != 0)
     return copy_fail(fs, true, errno);
-  if (S_ISREG(fs->st.st_mode) && S_ISREG(target.st_mode) &&
-      fchmod(fs->fd2, fs->st.st_mode & 07777) != 0 && errno != EPERM && errno != EINVAL &&
-      errno != ENOTSUP)
-    return copy_fail(fs, true, errno);
+  if (S_ISREG(fs->st.st_mode) && S_ISREG(target.st_mode)) {
+    int error = uvw__set_mode(fs->fd2, fs->st.st_mode & 07777);
+    if (error != 0)
+      return copy_fail(fs, true, error);
+  }
   /* The kernel's copy trusts st_size, which /proc gives as zero. */
   c->by_hand = !S_ISREG(fs->st.st_mode) || fs->st.st_size == 0;
   return UVW__GO_ON;
@@ -427,8 +295,8 @@ int uvw__fs_copy(uvw_fs *fs) {
   while (step == UVW__GO_ON) {
     step = c->by_hand ? copy_by_hand(fs, c) : copy_in_kernel(fs, c);
     if (step == UVW_DONE && fs->job.error == 0) {
-      close_fd(&fs->fd);
-      int error = close_fd(&fs->fd2);
+      uvw__close(&fs->fd);
+      int error = uvw__close(&fs->fd2);
       c->created = c->created && error != 0;
       return copy_fail(fs, true, error);
     }

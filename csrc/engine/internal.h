@@ -33,6 +33,7 @@ static inline void uvw__lock(uv_mutex_t *mutex) {
 /* What a step says to itself, beside enum uvw_step. */
 enum { UVW__GO_ON = -1 };
 
+/* job->state: see the drawing in engine.h. */
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */
@@ -61,7 +62,7 @@ typedef struct {
   unsigned limit; /* 0: the default */
   int64_t max_queue;
   bool io;
-  unsigned running;
+  unsigned running, blocked; /* blocked: of those that run, so many may wait for other jobs */
   size_t waiting;
   uvw_job *head, *tail;
   uint64_t mean_run;
@@ -84,7 +85,10 @@ typedef struct {
   /* Pumps: queued or active; of those, not begun, spinning for work, watching
    * for an overrun, and inside a job that is expected to be long. */
   unsigned pumps, starting, spinning, watching, in_long;
+  /* Running jobs: all, those outside of io, those that the exit waits for. Of
+   * those blocked: all, and those outside of io. */
   unsigned running, running_limited, running_awaited;
+  unsigned blocked, blocked_limited;
   bool gate; /* somebody waits for the caller's lock */
   atomic_uint submits;
   uint64_t progress; /* steps ended */
@@ -97,10 +101,16 @@ typedef struct {
 extern uvw__engine_state uvw__engine;
 
 /* lanes.c; all with the mutex held */
-unsigned uvw__lane_limit(const uvw__lane *lane);
+void uvw__lane_init(uvw__lane *lane, const char *name, unsigned limit, int64_t max_queue);
+unsigned uvw__lane_limit(const uvw__lane *lane, unsigned size); /* in a pool of that size */
+unsigned uvw__lane_free(const uvw__lane *lane);
+void uvw__block(uvw_job *job, bool blocked);
+bool uvw__lane_stuck(const uvw__lane *lane); /* all its places belong to blocked jobs */
+bool uvw__lane_ready(const uvw__lane *lane);
 bool uvw__any_ready(void);
 uvw_job *uvw__pick(void (*entered)(void));
 void uvw__enqueue(uvw_job *job);
+void uvw__dequeue(uvw_job *job);
 void uvw__begin(uvw_job *job, uint64_t now);
 void uvw__end(uvw_job *job, int step, uint64_t ran);
 void uvw__lanes_init(void);
@@ -108,14 +118,18 @@ void uvw__lanes_reset(void);
 void uvw__drop_waiting(bool started_too);
 bool uvw__any_waiting(void);
 
-/* pump.c; with the mutex held */
+/* pump.c */
+uvw_job *uvw__current_job(void); /* which this thread runs, or NULL */
+/* with the mutex held: */
 void uvw__serve(void);
 void uvw__note_submit(uint64_t now);
 int uvw__carrier_start(void);
-void uvw__carrier_abandon(void);
+void uvw__pumps_abandon(void);
 
 /* completions.c */
 bool uvw__completions_push(uvw_completions *completions, uvw_job *job);
+
+/* job.c */
 void uvw__orphan(uvw_job *job);
 void uvw__orphans_init(void);
 
@@ -123,9 +137,10 @@ void uvw__orphans_init(void);
 void uvw__buffers_init(void);
 void uvw__buffers_lock(void);
 void uvw__buffers_unlock(void);
-
-/* zlib.c */
-void uvw__zlib_forked(void);
+/* The data, or if it may change while it is read, a copy of it in a buffer that
+ * the caller puts back. NULL without memory (or data). */
+const uint8_t *uvw__buffer_snapshot(const uint8_t *data, size_t size, bool changeable, void **copy,
+                                    size_t *copy_size);
 
 /* fs: each operation's function, which returns enum uvw_step, and clean-up */
 #define UVW__FS_DECLARE(NAME, name, arguments, RESULT, cleanup) int uvw__fs_##name(uvw_fs *fs);

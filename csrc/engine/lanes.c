@@ -1,20 +1,22 @@
 /* Lanes: the queues in front of libuv's pool, one for each kind of work, so
- * that no kind can take all workers from the others.
+ * that no kind can take all workers from the others. Here are the queues, who
+ * is next, and the accounts of what runs; how jobs get in is in submit.c, how
+ * they are run in pump.c.
  *
- * All of it is process-wide and under uvw__engine.mutex, which is held for
- * some tens of nanoseconds at a time; the lock order stands in internal.h.
- * A job is in exactly one place: with its submitter, in a lane (WAITING), on
- * a worker (RUNNING), or passed to its completions (PASSED). */
+ * All of it is process-wide. Every uvw__ function here is called with
+ * uvw__engine.mutex held, which is for some tens of nanoseconds at a time; the
+ * lock order stands in internal.h. */
 #include "internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 uvw__engine_state uvw__engine;
 #define E uvw__engine
 
-static void lane_reset(uvw__lane *lane, const char *name, unsigned limit, int64_t max_queue) {
+unsigned uvw_generation(void) { return E.generation; }
+
+void uvw__lane_init(uvw__lane *lane, const char *name, unsigned limit, int64_t max_queue) {
   memset(lane, 0, sizeof(*lane));
   memcpy(lane->name, name, strlen(name));
   lane->limit = limit;
@@ -27,7 +29,7 @@ static void lane_reset(uvw__lane *lane, const char *name, unsigned limit, int64_
 void uvw__lanes_init(void) {
   static const char *const names[] = {"io", "dns", "cpu", "python"};
   for (unsigned i = 0; i < UVW_LANE_BUILTIN_COUNT; i++)
-    lane_reset(&E.lanes[i], names[i], 0, -1);
+    uvw__lane_init(&E.lanes[i], names[i], 0, -1);
   E.lanes[UVW_LANE_IO].io = true;
   E.lanes[UVW_LANE_IO].mean_run = 0;
   E.lane_count = UVW_LANE_BUILTIN_COUNT;
@@ -39,40 +41,62 @@ void uvw__lanes_init(void) {
  * work, and for cpu one more than there are processors: the system likes to put
  * two workers on one of them while the other waits for the loop's thread, which
  * sleeps too shortly for anybody to be moved there. More would only take turns. */
-static unsigned default_limit(const uvw__lane *lane) {
+static unsigned lane_default_limit(const uvw__lane *lane, unsigned size) {
   if (lane == &E.lanes[UVW_LANE_DNS])
-    return (E.size + 1) / 2;
-  return lane == &E.lanes[UVW_LANE_CPU] ? E.processors + 1 : E.size;
+    return (size + 1) / 2;
+  if (lane == &E.lanes[UVW_LANE_CPU])
+    return (E.started ? E.processors : uv_available_parallelism()) + 1;
+  return size;
 }
 
-/* Workers that the lane may hold; one is always left to io by the others. */
-unsigned uvw__lane_limit(const uvw__lane *lane) {
-  unsigned most = lane->io || E.size == 1 ? E.size : E.size - 1;
-  unsigned limit = lane->limit != 0 ? lane->limit : default_limit(lane);
+/* The workers of a pool of that size for all that is not io: one is left to
+ * io. A pool of one cannot do that; there all kinds take turns on it. */
+static unsigned limited_places(unsigned size) { return size > 1 ? size - 1 : 1; }
+
+unsigned uvw__lane_limit(const uvw__lane *lane, unsigned size) {
+  unsigned most = lane->io ? size : limited_places(size);
+  unsigned limit = lane->limit != 0 ? lane->limit : lane_default_limit(lane, size);
   return limit < most ? limit : most;
 }
 
-/* The sum of all that is not io leaves io a worker, too. A pool of one cannot
- * do that: there every kind has its turn on the one worker. */
-static unsigned limited_cap(void) { return E.size > 1 ? E.size - 1 : 1; }
-
 /* Jobs of the lane that could start now. Limits may have been lowered. */
-static unsigned free_places(const uvw__lane *lane) {
-  unsigned limit = uvw__lane_limit(lane), cap = limited_cap();
+unsigned uvw__lane_free(const uvw__lane *lane) {
+  unsigned limit = uvw__lane_limit(lane, E.size), cap = limited_places(E.size);
   unsigned own = limit > lane->running ? limit - lane->running : 0;
   unsigned all = cap > E.running_limited ? cap - E.running_limited : 0;
   return lane->io || own < all ? own : all;
 }
 
-static bool lane_open(const uvw__lane *lane) { return free_places(lane) > 0; }
+/* A job that runs may wait for others if it is a callable, so it is counted as
+ * blocked from its first wish for another job until it ends. All else that runs
+ * ends by itself. So a job can only wait in vain for a lane in which it and
+ * other blocked ones have taken every place. Whoever blocks last is told so,
+ * and those who asked before it need no second answer: a place that they were
+ * promised can only be lost to somebody who blocks later. */
+void uvw__block(uvw_job *job, bool blocked) {
+  uvw__lane *lane = &E.lanes[job->lane];
+  if (job->blocked == blocked)
+    return;
+  job->blocked = blocked;
+  lane->blocked += blocked ? 1 : -1u;
+  E.blocked += blocked ? 1 : -1u;
+  if (!lane->io)
+    E.blocked_limited += blocked ? 1 : -1u;
+}
 
-static bool lane_ready(const uvw__lane *lane) {
-  return lane->head != NULL && lane_open(lane) && !(E.gate && lane->head->kind->enter != NULL);
+bool uvw__lane_stuck(const uvw__lane *lane) {
+  return lane->blocked >= uvw__lane_limit(lane, E.size) ||
+         (!lane->io && E.blocked_limited >= limited_places(E.size)) || E.blocked >= E.size;
+}
+
+bool uvw__lane_ready(const uvw__lane *lane) {
+  return lane->head != NULL && uvw__lane_free(lane) > 0 &&
+         !(E.gate && lane->head->kind->enter != NULL);
 }
 
 bool uvw__any_ready(void) {
   for (unsigned i = 0; i < E.lane_count; i++)
-    if (lane_ready(&E.lanes[i]))
+    if (uvw__lane_ready(&E.lanes[i]))
       return true;
   return false;
 }
@@ -89,7 +113,7 @@ void uvw__enqueue(uvw_job *job) {
   lane->waiting++;
 }
 
-static void dequeue(uvw_job *job) {
+void uvw__dequeue(uvw_job *job) {
   uvw__lane *lane = &E.lanes[job->lane];
   if (job->prev != NULL)
     job->prev->next = job->next;
@@ -119,7 +143,7 @@ void uvw__drop_waiting(bool started_too) {
       next = job->next;
       if (job->resumed && !started_too)
         continue;
-      dequeue(job);
+      uvw__dequeue(job);
       job->state = UVW__PASSED;
       lane->cancelled++;
     }
@@ -129,8 +153,10 @@ void uvw__drop_waiting(bool started_too) {
 /* In a forked child: the lanes and their settings stay, the work is gone. */
 void uvw__lanes_reset(void) {
   uvw__drop_waiting(true);
+  E.running = E.running_limited = E.running_awaited = 0;
+  E.blocked = E.blocked_limited = 0;
   for (unsigned i = 0; i < E.lane_count; i++)
-    E.lanes[i].running = 0;
+    E.lanes[i].running = E.lanes[i].blocked = 0;
 }
 
 /* The next job by turns of the lanes. Whoever holds the callers' lock goes on
@@ -139,20 +165,20 @@ uvw_job *uvw__pick(void (*entered)(void)) {
   if (entered != NULL) {
     for (unsigned i = 0; i < E.lane_count; i++) {
       uvw__lane *lane = &E.lanes[(E.cursor + i) % E.lane_count];
-      if (lane->head != NULL && lane->head->kind->enter == entered && lane_open(lane)) {
+      if (lane->head != NULL && lane->head->kind->enter == entered && uvw__lane_free(lane) > 0) {
         uvw_job *job = lane->head;
         E.cursor = (E.cursor + i + 1) % E.lane_count;
-        dequeue(job);
+        uvw__dequeue(job);
         return job;
       }
     }
   }
   for (unsigned i = 0; i < E.lane_count; i++) {
     uvw__lane *lane = &E.lanes[(E.cursor + i) % E.lane_count];
-    if (lane_ready(lane)) {
+    if (uvw__lane_ready(lane)) {
       uvw_job *job = lane->head;
       E.cursor = (E.cursor + i + 1) % E.lane_count;
-      dequeue(job);
+      uvw__dequeue(job);
       return job;
     }
   }
@@ -161,7 +187,9 @@ uvw_job *uvw__pick(void (*entered)(void)) {
 
 /* Accounts ---------------------------------------------------------------- */
 
-static bool awaited(const uvw_job *job) { return job->kind->enter != NULL || job->awaited; }
+static bool lanes_exit_waits_for(const uvw_job *job) {
+  return job->kind->enter != NULL || job->awaited;
+}
 
 void uvw__begin(uvw_job *job, uint64_t now) {
   uvw__lane *lane = &E.lanes[job->lane];
@@ -170,7 +198,7 @@ void uvw__begin(uvw_job *job, uint64_t now) {
   lane->running++;
   E.running++;
   E.running_limited += !lane->io;
-  E.running_awaited += awaited(job);
+  E.running_awaited += lanes_exit_waits_for(job);
 }
 
 void uvw__end(uvw_job *job, int step, uint64_t ran) {
@@ -178,7 +206,8 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
   lane->running--;
   E.running--;
   E.running_limited -= !lane->io;
-  E.running_awaited -= awaited(job);
+  E.running_awaited -= lanes_exit_waits_for(job);
+  uvw__block(job, false);
   if (atomic_load_explicit(&E.shutdown, memory_order_relaxed))
     uv_cond_broadcast(&E.drained);
   E.progress++;
@@ -198,186 +227,4 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
     lane->cancelled++;
   else
     lane->failed++;
-}
-
-/* Submitting and cancelling ----------------------------------------------- */
-
-void uvw_job_init(uvw_job *job, const uvw_kind *kind, unsigned lane, uvw_completions *completions,
-                  void *token) {
-  memset(job, 0, sizeof(*job));
-  job->kind = kind;
-  job->lane = (uint16_t)lane;
-  job->completions = uvw_completions_ref(completions);
-  job->token = token;
-  atomic_init(&job->stop, false);
-}
-
-void uvw_job_free(uvw_job *job) {
-  uvw_completions *completions = job->completions;
-  job->kind->destroy(job);
-  uvw_completions_unref(completions);
-}
-
-int uvw_submit(uvw_job *job) {
-  uint64_t now = uv_hrtime();
-  int error = 0;
-  uvw__lock(&E.mutex);
-  uvw__lane *lane = &E.lanes[job->lane];
-  if (atomic_load_explicit(&E.shutdown, memory_order_relaxed)) {
-    error = UV_ESHUTDOWN;
-  } else if (!E.started) {
-    error = UV_EINVAL;
-  } else if (!job->resumed && lane->max_queue >= 0 &&
-             lane->waiting >= (uint64_t)lane->max_queue + free_places(lane)) {
-    lane->rejected++;
-    error = UV_EAGAIN;
-  } else {
-    job->queued_at = now;
-    uvw__enqueue(job);
-    uvw__note_submit(now);
-    if (lane_ready(lane))
-      uvw__serve();
-  }
-  uv_mutex_unlock(&E.mutex);
-  return error;
-}
-
-static bool withdraw(uvw_job *job) {
-  if (job->state != UVW__WAITING)
-    return false;
-  dequeue(job);
-  job->state = UVW__IDLE;
-  E.lanes[job->lane].cancelled++;
-  return true;
-}
-
-bool uvw_withdraw(uvw_job *job) {
-  uvw__lock(&E.mutex);
-  bool withdrawn = withdraw(job);
-  uv_mutex_unlock(&E.mutex);
-  return withdrawn;
-}
-
-bool uvw_cancel(uvw_job *job) {
-  uvw__lock(&E.mutex);
-  bool withdrawn = withdraw(job);
-  if (!withdrawn && !atomic_exchange_explicit(&job->stop, true, memory_order_relaxed) &&
-      job->state == UVW__RUNNING)
-    E.lanes[job->lane].orphaned++;
-  uv_mutex_unlock(&E.mutex);
-  return withdrawn;
-}
-
-void uvw_count_end(uvw_job *job, bool cancelled) {
-  uvw__lock(&E.mutex);
-  uvw__lane *lane = &E.lanes[job->lane];
-  *(cancelled ? &lane->cancelled : &lane->failed) += 1;
-  uv_mutex_unlock(&E.mutex);
-}
-
-bool uvw_job_waiting(uvw_job *job) {
-  uvw__lock(&E.mutex);
-  bool waiting = job->state == UVW__WAITING;
-  uv_mutex_unlock(&E.mutex);
-  return waiting;
-}
-
-bool uvw_stopping(uvw_job *job) {
-  return atomic_load_explicit(&job->stop, memory_order_relaxed) ||
-         atomic_load_explicit(&E.shutdown, memory_order_relaxed);
-}
-
-bool uvw_lane_full(unsigned index) {
-  uvw__lock(&E.mutex);
-  bool full = E.size == 1 || !lane_open(&E.lanes[index]);
-  uv_mutex_unlock(&E.mutex);
-  return full;
-}
-
-/* Settings and figures ---------------------------------------------------- */
-
-static int find(const char *name) {
-  for (unsigned i = 0; i < E.lane_count; i++)
-    if (strcmp(E.lanes[i].name, name) == 0)
-      return (int)i;
-  return UV_ENOENT;
-}
-
-int uvw_lane_find(const char *name) {
-  uvw__lock(&E.mutex);
-  int index = find(name);
-  uv_mutex_unlock(&E.mutex);
-  return index;
-}
-
-/* Settings may let waiting work run. */
-static void serve_again(void) {
-  if (E.started && uvw__any_ready())
-    uvw__serve();
-}
-
-int uvw_lane_open(const char *name, unsigned limit, int64_t max_queue) {
-  if (name[0] == '\0' || strlen(name) >= sizeof(E.lanes[0].name) || max_queue < -1)
-    return UV_EINVAL;
-  uvw__lock(&E.mutex);
-  int index = find(name);
-  if (index < 0) {
-    index = (int)E.lane_count;
-    if (index == UVW_LANE_MAX)
-      index = UV_ENOSPC;
-    else
-      lane_reset(&E.lanes[E.lane_count++], name, limit, max_queue);
-  }
-  uv_mutex_unlock(&E.mutex);
-  return index;
-}
-
-int uvw_lane_set_limit(unsigned index, unsigned limit) {
-  if (index >= uvw_lane_count())
-    return UV_EINVAL;
-  uvw__lock(&E.mutex);
-  E.lanes[index].limit = limit;
-  serve_again();
-  uv_mutex_unlock(&E.mutex);
-  return 0;
-}
-
-int uvw_lane_set_max_queue(unsigned index, int64_t max_queue) {
-  if (index >= uvw_lane_count() || max_queue < -1)
-    return UV_EINVAL;
-  uvw__lock(&E.mutex);
-  E.lanes[index].max_queue = max_queue;
-  uv_mutex_unlock(&E.mutex);
-  return 0;
-}
-
-unsigned uvw_lane_count(void) {
-  uvw__lock(&E.mutex);
-  unsigned count = E.lane_count;
-  uv_mutex_unlock(&E.mutex);
-  return count;
-}
-
-const char *uvw_lane_name(unsigned index) {
-  return index < uvw_lane_count() ? E.lanes[index].name : NULL;
-}
-
-int uvw_lane_statistics(unsigned index, double *out) {
-  if (index >= uvw_lane_count())
-    return UV_EINVAL;
-  uvw__lock(&E.mutex);
-  const uvw__lane *lane = &E.lanes[index];
-  out[UVW_STAT_LIMIT] = E.size > 0 ? uvw__lane_limit(lane) : lane->limit;
-  out[UVW_STAT_MAX_QUEUE] = (double)lane->max_queue;
-  out[UVW_STAT_WAITING] = (double)lane->waiting;
-  out[UVW_STAT_RUNNING] = lane->running;
-  out[UVW_STAT_DONE] = (double)lane->done;
-  out[UVW_STAT_FAILED] = (double)lane->failed;
-  out[UVW_STAT_CANCELLED] = (double)lane->cancelled;
-  out[UVW_STAT_REJECTED] = (double)lane->rejected;
-  out[UVW_STAT_ORPHANED] = (double)lane->orphaned;
-  uvw__hist_read(&lane->wait, out + UVW_STAT_WAIT_COUNT);
-  uvw__hist_read(&lane->run, out + UVW_STAT_RUN_COUNT);
-  uv_mutex_unlock(&E.mutex);
-  return 0;
 }

@@ -10,39 +10,35 @@
 
 #define E uvw__engine
 
-static void before_fork(void) {
+static void pool_before_fork(void) {
   uv_mutex_lock(&E.mutex);
   uvw__buffers_lock();
 }
 
-static void after_fork_in_parent(void) {
+static void pool_after_fork_in_parent(void) {
   uvw__buffers_unlock();
   uv_mutex_unlock(&E.mutex);
 }
 
 /* The child has this thread alone: no pump, no worker, and nobody who would
- * finish the jobs. Jobs and owners of the parent are left as they are; owners
- * know by their generation that they are stale. The forking thread took the
+ * finish the jobs. Jobs and completions of the parent are left as they are;
+ * completions know by their generation that they are stale. The forking thread took the
  * mutexes, but a sanitizer and some systems hold that against the child, so
  * they are made anew. */
-static void after_fork_in_child(void) {
+static void pool_after_fork_in_child(void) {
   uvw__buffers_init();
   uvw__orphans_init();
   if (uv_mutex_init(&E.mutex) != 0 || uv_cond_init(&E.watch) != 0 || uv_cond_init(&E.drained) != 0)
     abort();
   E.generation++;
   E.started = false;
-  E.pumps = E.starting = E.spinning = E.watching = E.in_long = 0;
-  E.running = E.running_limited = E.running_awaited = 0;
-  E.gate = false;
-  uvw__carrier_abandon();
+  uvw__pumps_abandon();
   uvw__lanes_reset();
-  uvw__zlib_forked();
 }
 
-static int init_error;
+static int pool_init_error;
 
-static void init(void) {
+static void pool_init(void) {
   uvw__buffers_init();
   uvw__orphans_init();
   atomic_init(&E.shutdown, false);
@@ -50,8 +46,8 @@ static void init(void) {
   E.mean_gap = UVW__MEAN_CEILING;
   if (uv_mutex_init(&E.mutex) != 0 || uv_cond_init(&E.watch) != 0 ||
       uv_cond_init(&E.drained) != 0 ||
-      pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
-    init_error = UV_ENOMEM;
+      pthread_atfork(pool_before_fork, pool_after_fork_in_parent, pool_after_fork_in_child) != 0) {
+    pool_init_error = UV_ENOMEM;
     return;
   }
   uvw__lanes_init();
@@ -60,15 +56,13 @@ static void init(void) {
 /* Before anything else; as often as one likes. */
 int uvw_engine_init(void) {
   static uv_once_t once = UV_ONCE_INIT;
-  uv_once(&once, init);
-  return init_error;
+  uv_once(&once, pool_init);
+  return pool_init_error;
 }
-
-unsigned uvw_generation(void) { return E.generation; }
 
 /* Start ------------------------------------------------------------------- */
 
-static unsigned thread_count(void) {
+static unsigned pool_thread_count(void) {
   unsigned count = 0;
   DIR *dir = opendir("/proc/self/task");
   if (dir == NULL)
@@ -79,8 +73,8 @@ static unsigned thread_count(void) {
   return count;
 }
 
-static void no_work(uv_work_t *request) { (void)request; }
-static void no_work_done(uv_work_t *request, int status) {
+static void pool_nothing(uv_work_t *request) { (void)request; }
+static void pool_nothing_done(uv_work_t *request, int status) {
   (void)status;
   free(request);
 }
@@ -110,9 +104,9 @@ int uvw_pool_start(unsigned size) {
   snprintf(number, sizeof(number), "%u", size);
   const char *before = getenv("UV_THREADPOOL_SIZE");
   char *saved = before != NULL ? strdup(before) : NULL;
-  unsigned threads = thread_count();
+  unsigned threads = pool_thread_count();
   setenv("UV_THREADPOOL_SIZE", number, 1);
-  uv_queue_work(E.carrier, request, no_work, no_work_done);
+  uv_queue_work(E.carrier, request, pool_nothing, pool_nothing_done);
   if (saved != NULL)
     setenv("UV_THREADPOOL_SIZE", saved, 1);
   else
@@ -120,7 +114,7 @@ int uvw_pool_start(unsigned size) {
   free(saved);
   E.size = size;
   E.processors = uv_available_parallelism();
-  E.size_known = threads == 0 || thread_count() > threads;
+  E.size_known = threads == 0 || pool_thread_count() > threads;
   E.started = true;
 out:
   uv_mutex_unlock(&E.mutex);

@@ -28,10 +28,12 @@ typedef struct pump {
   bool watching;
 } pump;
 
-static _Thread_local int current_lane = -1;
+static _Thread_local uvw_job *current_job;
 static _Thread_local uint64_t slice_end; /* of the running job's share of time */
 
-int uvw_current_lane(void) { return current_lane; }
+uvw_job *uvw__current_job(void) { return current_job; }
+
+int uvw_current_lane(void) { return current_job != NULL ? current_job->lane : -1; }
 
 /* Only if others wait: a lone job need not go round by its lane. The next one
  * of that lane could have the place that this job gives up. */
@@ -89,11 +91,16 @@ void uvw_abandon_loop(uv_loop_t *loop) {
   close(loop->signal_pipefd[1]);
 }
 
-void uvw__carrier_abandon(void) {
+/* In a forked child, which has no workers; this thread is none, even if the
+ * fork was made inside a job. */
+void uvw__pumps_abandon(void) {
+  current_job = NULL;
   if (E.carrier != NULL)
     uvw_abandon_loop(E.carrier);
   E.carrier = NULL;
   E.spare_pumps = NULL;
+  E.pumps = E.starting = E.spinning = E.watching = E.in_long = 0;
+  E.gate = false;
 }
 
 static void pump_done(uv_work_t *request, int status) {
@@ -291,10 +298,10 @@ static void run_pump(uv_work_t *request) {
 
     spun = false;
     uint64_t begun = enters ? held_since : now;
-    current_lane = job->lane;
+    current_job = job;
     slice_end = begun + UVW__QUANTUM;
     int step = job->kind->run(job);
-    current_lane = -1;
+    current_job = NULL;
     now = uv_hrtime();
 
     uvw__lock(&E.mutex);

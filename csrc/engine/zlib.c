@@ -10,6 +10,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,16 +65,6 @@ void uvw_zlib_stream_unref(uvw_zlib_stream *stream) {
 
 /* A step ------------------------------------------------------------------ */
 
-const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,
-                           size_t *copy_size) {
-  *copy = NULL;
-  *copy_size = size;
-  if (!changeable || size == 0)
-    return data;
-  *copy = uvw_buffer_get(copy_size);
-  return *copy != NULL ? memcpy(*copy, data, size) : NULL;
-}
-
 static int end(uvw_zlib *z, int error) {
   z->job.error = error;
   return UVW_DONE;
@@ -103,16 +94,20 @@ static void drop_codec(uvw_zlib *z) {
   z->holding = 0;
 }
 
+/* In a forked child: the jobs are the parent's. */
+static void zlib_after_fork(void) { atomic_store_explicit(&holding, 0, memory_order_relaxed); }
+
+static void zlib_watch_forks(void) { pthread_atfork(NULL, NULL, zlib_after_fork); }
+
 void uvw__zlib_hold(size_t size) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, zlib_watch_forks);
   atomic_fetch_add_explicit(&holding, size, memory_order_relaxed);
 }
 
 void uvw__zlib_release(size_t size) {
   atomic_fetch_sub_explicit(&holding, size, memory_order_relaxed);
 }
-
-/* In a forked child: the jobs are the parent's. */
-void uvw__zlib_forked(void) { atomic_store_explicit(&holding, 0, memory_order_relaxed); }
 
 /* Who gives way lets another job begin. While there are many it gives way to
  * other lanes alone, and goes before those of its own that have not begun. */
@@ -212,7 +207,8 @@ static int pass_on(uvw_zlib *z) {
       room = (size_t)(z->enough - z->length);
     void *copy;
     size_t copy_size;
-    const uint8_t *data = uvw__steady(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
+    const uint8_t *data =
+        uvw__buffer_snapshot(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
     if (data == NULL && piece > 0)
       return end(z, ENOMEM);
     uvw__io io = {data, piece, z->buffer + z->length, room};

@@ -109,7 +109,7 @@ bool uvw__fast_encode(uvw_zlib *z) {
   z->buffer = uvw_buffer_get(&z->capacity);
   void *copy;
   size_t copy_size;
-  const uint8_t *data = uvw__steady(z->data, z->size, z->changeable, &copy, &copy_size);
+  const uint8_t *data = uvw__buffer_snapshot(z->data, z->size, z->changeable, &copy, &copy_size);
   if (z->buffer != NULL && data != NULL) {
     size_t (*encode)(struct libdeflate_compressor *, const void *, size_t, void *, size_t) =
         gzip  ? libdeflate_gzip_compress
@@ -179,7 +179,7 @@ bool uvw__fast_decode(uvw_zlib *z, uint64_t most) {
     return false;
   void *copy;
   size_t copy_size, used = 0, length = 0;
-  const uint8_t *data = uvw__steady(z->data, z->size, z->changeable, &copy, &copy_size);
+  const uint8_t *data = uvw__buffer_snapshot(z->data, z->size, z->changeable, &copy, &copy_size);
   int format = data != NULL ? format_of(config->format, data, z->size) : 0;
   size_t room = format != 0 ? first_room(format, data, z->size) : 0;
   enum libdeflate_result result = LIBDEFLATE_INSUFFICIENT_SPACE;

@@ -1,9 +1,10 @@
 /* gzip_file, gunzip_file: from file to file in one job that takes turns with
  * others after every piece.
  *
- * The output goes to a new file beside the target, which takes the target's
- * place when it is complete; until then, and after an error or a cancel, the
- * target is what it was. Only regular files are read and replaced. */
+ * The output is a replacement of the target (files.h): until it is complete,
+ * and after an error or a cancel, the target is what it was. Only regular files
+ * are read and replaced. */
+#include "files.h"
 #include "internal.h"
 #include "zlib_jobs.h"
 
@@ -14,7 +15,6 @@
 #include <unistd.h>
 
 #define OUT_BUFFER ((size_t)128 << 10)
-static const char pattern[] = ".uvworks-XXXXXX";
 
 static int end(uvw_zlib_file *f, int error) {
   f->job.error = error;
@@ -34,49 +34,21 @@ static int fail_as_codec(uvw_zlib_file *f, const uvw_zlib_failure *failure) {
 /* Beginning --------------------------------------------------------------- */
 
 static int open_source(uvw_zlib_file *f, struct stat *st) {
-  do
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  while (f->fd < 0 && errno == EINTR);
-  if (f->fd < 0 || fstat(f->fd, st) != 0)
-    return errno;
-  return S_ISREG(st->st_mode) ? 0 : S_ISDIR(st->st_mode) ? EISDIR : UVW_ESPECIAL;
+  f->fd = uvw__open(f->path, O_RDONLY, 0);
+  return f->fd < 0 || fstat(f->fd, st) != 0 ? errno : uvw__check_regular(st);
 }
 
-/* The target itself, if a link leads to it, and the name of the new file. */
-static int name_files(uvw_zlib_file *f) {
-  f->real = realpath(f->path2, NULL);
-  if (f->real == NULL && errno == ENOENT)
-    f->real = strdup(f->path2);
-  if (f->real == NULL)
-    return errno;
-  const char *slash = strrchr(f->real, '/');
-  size_t directory = slash != NULL ? (size_t)(slash - f->real) + 1 : 0;
-  f->temporary = malloc(directory + sizeof(pattern));
-  if (f->temporary == NULL)
-    return ENOMEM;
-  memcpy(f->temporary, f->real, directory);
-  memcpy(f->temporary + directory, pattern, sizeof(pattern));
-  return 0;
-}
-
+/* A new file gets the source's mode, whatever the umask, as with gzip(1). */
 static int open_target(uvw_zlib_file *f, const struct stat *source) {
   struct stat st;
-  int error = name_files(f);
-  if (error != 0)
-    return error;
+  bool exists = stat(f->path2, &st) == 0;
   mode_t mode = source->st_mode & 0777;
-  if (stat(f->real, &st) == 0) {
-    if (st.st_dev == source->st_dev && st.st_ino == source->st_ino)
-      return UVW_ESAMEFILE;
-    if (!S_ISREG(st.st_mode))
-      return S_ISDIR(st.st_mode) ? EISDIR : UVW_ESPECIAL;
-    mode = st.st_mode & 0777;
-  }
-  f->fd2 = mkostemp(f->temporary, O_CLOEXEC);
-  if (f->fd2 < 0)
-    return errno;
-  f->created = true;
-  return fchmod(f->fd2, mode) == 0 || errno == EPERM || errno == ENOTSUP ? 0 : errno;
+  if (exists && uvw__same_file(&st, source))
+    return UVW_ESAMEFILE;
+  int error = exists ? uvw__check_regular(&st) : 0;
+  if (error == 0)
+    error = uvw__replacement_open(f->path2, exists ? &st : NULL, mode, &f->replacement, &f->fd2);
+  return error != 0 || exists ? error : uvw__set_mode(f->fd2, mode);
 }
 
 static int begin(uvw_zlib_file *f) {
@@ -131,16 +103,12 @@ static int put_out(uvw_zlib_file *f, size_t length) {
 }
 
 static int finish(uvw_zlib_file *f) {
-  int closed = close(f->fd2) == 0 || errno == EINTR ? 0 : errno;
-  f->fd2 = -1;
-  if (closed != 0)
-    return fail(f, true, closed);
+  int error = uvw__close(&f->fd2);
+  if (error != 0)
+    return fail(f, true, error);
   if (uvw_stopping(&f->job))
     return end(f, ECANCELED);
-  if (rename(f->temporary, f->real) != 0)
-    return fail(f, true, errno);
-  f->created = false;
-  return end(f, 0);
+  return fail(f, true, uvw__replacement_commit(&f->replacement, false));
 }
 
 static int go_on(uvw_zlib_file *f) {
@@ -176,9 +144,7 @@ static void let_go(uvw_zlib_file *f) {
   if (f->fd2 >= 0)
     close(f->fd2);
   f->fd = f->fd2 = -1;
-  if (f->created)
-    unlink(f->temporary);
-  f->created = false;
+  uvw__replacement_drop(&f->replacement);
   uvw__codec_close(f->codec);
   f->codec = NULL;
   uvw_buffer_put(f->in, f->in_size);
@@ -207,8 +173,6 @@ static int run(uvw_job *job) {
 static void destroy(uvw_job *job) {
   uvw_zlib_file *f = (uvw_zlib_file *)job;
   let_go(f);
-  free(f->real);
-  free(f->temporary);
   free(f);
 }
 

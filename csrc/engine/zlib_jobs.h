@@ -109,9 +109,8 @@ typedef struct uvw_zlib_file {
   uvw_job job;
   uvw_zlib_config config;
   char *path, *path2;
-  char *real, *temporary; /* the target with links followed, and the new file beside it */
+  struct uvw__replacement *replacement; /* of the target */
   int fd, fd2;
-  bool created;      /* the new file is there, and ours to remove */
   bool at_end;       /* of the source */
   bool about_target; /* the error concerns path2 */
   uvw__codec *codec;
@@ -190,9 +189,5 @@ bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
 int uvw__zlib_interlude(uvw_job *job);
 void uvw__zlib_hold(size_t size);
 void uvw__zlib_release(size_t size);
-
-/* zlib.c: a private copy, in a buffer of ours, of data that may change. */
-const uint8_t *uvw__steady(const uint8_t *data, size_t size, bool changeable, void **copy,
-                           size_t *copy_size);
 
 #endif

@@ -324,7 +324,7 @@ def _lane_statistics(number: int) -> LaneStatistics:
 
     max_queue = count(lib.UVW_STAT_MAX_QUEUE)
     return LaneStatistics(
-        limit=count(lib.UVW_STAT_LIMIT) or _engine.pool_size(),
+        limit=lib.uvw_lane_limit(number, _engine.pool_size()),
         max_queue=None if max_queue < 0 else max_queue,
         waiting=count(lib.UVW_STAT_WAITING),
         running=count(lib.UVW_STAT_RUNNING),

@@ -1,4 +1,5 @@
-/* The engine without Python: lanes, pumps, owners, cancel, bounds, fork. */
+/* The engine without Python: lanes, pumps, completions, cancel,
+ * bounds, deadlock, fork. */
 #include "check.h"
 
 #include <errno.h>
@@ -249,8 +250,8 @@ static void test_bounds(void) {
   uvw_completions_unref(completions);
 }
 
-/* Closing never waits; what runs is buried, with a token for its submitter. */
-static void test_owner_closes_with_jobs(void) {
+/* Closing never waits; what runs is an orphan, with a token for its submitter. */
+static void test_completions_close_with_jobs(void) {
   atomic_int counter = 0;
   atomic_bool gate = false;
   int token;
@@ -272,6 +273,115 @@ static void test_owner_closes_with_jobs(void) {
   uvw_job_free(dead);
   while (atomic_load(&counter) < 4)
     usleep(100);
+}
+
+/* Jobs that ask, inside, whether they may wait for a lane, and having been told
+ * that they may, wait for a gate. */
+typedef struct {
+  uvw_job job;
+  int lane; /* or -1: does not ask */
+  atomic_bool *gate;
+  atomic_int answer; /* -1: not yet */
+} asking;
+
+static int run_asking(uvw_job *job) {
+  asking *a = (asking *)job;
+  bool refused = a->lane >= 0 && uvw_would_deadlock((unsigned)a->lane);
+  atomic_store(&a->answer, refused);
+  while (!refused && a->gate != NULL && !atomic_load(a->gate))
+    usleep(100);
+  return UVW_DONE;
+}
+
+static const uvw_kind asking_kind = {"asking", run_asking, destroy_probe, NULL, NULL};
+
+static asking *submit_asking(unsigned lane, int wanted, uvw_completions *completions,
+                             atomic_bool *gate) {
+  asking *a = calloc(1, sizeof(*a));
+  CHECK(a != NULL);
+  uvw_job_init(&a->job, &asking_kind, lane, completions, NULL);
+  a->lane = wanted;
+  a->gate = gate;
+  atomic_init(&a->answer, -1);
+  submit(&a->job);
+  return a;
+}
+
+static bool refused(asking *a) {
+  int answer;
+  for (int i = 0; (answer = atomic_load(&a->answer)) < 0; i++) {
+    CHECK(i < 100000);
+    usleep(100);
+  }
+  return answer;
+}
+
+static void set_limit(unsigned lane, unsigned limit) {
+  CHECK(uvw_lane_set_limit(lane, limit) == 0);
+}
+
+static void test_no_waiting_for_oneself(void) {
+  atomic_bool gate = false;
+  uvw_completions *completions = uvw_completions_new();
+  unsigned a = (unsigned)uvw_lane_open("a", 1, -1), b = (unsigned)uvw_lane_open("b", 1, -1);
+
+  CHECK(!uvw_would_deadlock(a)); /* no job runs on this thread */
+  CHECK(refused(submit_asking(a, (int)a, completions, NULL)));
+  CHECK(!refused(submit_asking(a, (int)b, completions, NULL)));
+  CHECK(!refused(submit_asking(a, UVW_LANE_IO, completions, NULL)));
+  take_all(completions, 3);
+
+  /* What does not wait itself ends, however full its lane is of it. */
+  CHECK(!refused(submit_asking(b, -1, completions, &gate)));
+  CHECK(!refused(submit_asking(a, (int)b, completions, &gate)));
+  gate = true;
+  take_all(completions, 2);
+  gate = false;
+
+  /* In a ring it is the last one that is told, and those before go on. */
+  CHECK(!refused(submit_asking(a, (int)b, completions, &gate)));
+  CHECK(refused(submit_asking(b, (int)a, completions, &gate)));
+  CHECK(!refused(submit_asking(b, UVW_LANE_CPU, completions, NULL)));
+  gate = true;
+  take_all(completions, 3);
+  gate = false;
+
+  /* Where there is room for two the second is told. */
+  set_limit(a, 2);
+  CHECK(!refused(submit_asking(a, (int)a, completions, &gate)));
+  CHECK(refused(submit_asking(a, (int)a, completions, &gate)));
+  gate = true;
+  take_all(completions, 2);
+  gate = false;
+
+  /* A refusal and an end are forgotten. */
+  CHECK(!refused(submit_asking(a, (int)a, completions, NULL)));
+  take_all(completions, 1);
+  uvw_completions_unref(completions);
+}
+
+/* Waiting outside of io leaves a worker to it, and that one is not for others. */
+static void test_no_waiting_for_a_full_pool(void) {
+  atomic_bool gate = false;
+  uvw_completions *completions = uvw_completions_new();
+  unsigned a = (unsigned)uvw_lane_open("a", 2, -1);
+  for (int i = 0; i < SIZE - 2; i++)
+    CHECK(!refused(submit_asking(UVW_LANE_PYTHON, UVW_LANE_CPU, completions, &gate)));
+  CHECK(refused(submit_asking(a, UVW_LANE_CPU, completions, &gate)));
+  CHECK(refused(submit_asking(a, UVW_LANE_DNS, completions, &gate)));
+  CHECK(!refused(submit_asking(a, UVW_LANE_IO, completions, &gate)));
+  CHECK(refused(submit_asking(UVW_LANE_IO, UVW_LANE_IO, completions, &gate)));
+  gate = true;
+  take_all(completions, SIZE + 2);
+  uvw_completions_unref(completions);
+}
+
+static void test_limits_before_and_after_the_start(void) {
+  CHECK(uvw_lane_limit(UVW_LANE_IO, SIZE) == SIZE);
+  CHECK(uvw_lane_limit(UVW_LANE_PYTHON, SIZE) == SIZE - 1);
+  CHECK(uvw_lane_limit(UVW_LANE_DNS, SIZE) == SIZE / 2);
+  CHECK(uvw_lane_limit(UVW_LANE_PYTHON, 1) == 1 && uvw_lane_limit(UVW_LANE_IO, 1) == 1);
+  CHECK(uvw_lane_limit(UVW_LANE_MAX, SIZE) == 0);
 }
 
 static void test_untake(void) {
@@ -342,6 +452,28 @@ static void test_fork(void) {
   uvw_completions_unref(old);
 }
 
+/* With two workers one is for io, so on the other one nobody waits for the
+ * rest; with one worker nobody waits at all. */
+static void test_no_waiting_in_small_pools(void) {
+  for (unsigned size = 1; size <= 2; size++) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      alarm(20);
+      CHECK(uvw_pool_start(size) == 0);
+      uvw_completions *completions = uvw_completions_new();
+      CHECK(refused(submit_asking(UVW_LANE_PYTHON, UVW_LANE_CPU, completions, NULL)));
+      CHECK(refused(submit_asking(UVW_LANE_PYTHON, UVW_LANE_DNS, completions, NULL)));
+      CHECK(refused(submit_asking(UVW_LANE_CPU, UVW_LANE_CPU, completions, NULL)));
+      CHECK(refused(submit_asking(UVW_LANE_CPU, UVW_LANE_IO, completions, NULL)) == (size == 1));
+      take_all(completions, 4);
+      _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+}
+
 static void test_buffers(void) {
   size_t sizes[] = {1, 4096, 4097, 65537, 131073, 1 << 20};
   for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -386,12 +518,17 @@ int main(int argc, char **argv) {
   RUN(test_chunks_give_way);
   RUN(test_cancel);
   RUN(test_bounds);
-  RUN(test_owner_closes_with_jobs);
+  RUN(test_completions_close_with_jobs);
+  RUN(test_no_waiting_for_oneself);
+  RUN(test_no_waiting_for_a_full_pool);
+  RUN(test_limits_before_and_after_the_start);
   RUN(test_untake);
   RUN(test_foreign_work_is_not_starved);
   RUN(test_buffers);
-  if (argc < 2) /* ThreadSanitizer does not follow threads that a child makes */
+  if (argc < 2) { /* ThreadSanitizer does not follow threads that a child makes */
     RUN(test_fork);
+    RUN(test_no_waiting_in_small_pools);
+  }
   RUN(test_shutdown);
   return 0;
 }

@@ -144,6 +144,70 @@ async def test_an_existing_file_keeps_its_mode(tmp_path: Path, write: Any, mode:
     assert kept in {stat.S_IMODE(os.stat(tmp_path / "by open").st_mode), mode & 0o777}
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def attributes(path: Path) -> tuple[int, int, int]:
+    result = os.stat(path)
+    return result.st_uid, result.st_gid, stat.S_IMODE(result.st_mode)
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o640, 0o4755, 0o2775, 0o6711])
+async def test_root_keeps_owner_group_and_set_id_bits(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 4241, 4242)
+    path.chmod(mode)
+    await fs.write_file(path, b"new", atomic=True)
+    assert (path.read_bytes(), attributes(path)) == (b"new", (4241, 4242, mode))
+
+
+def write_as_user(path: Path, groups: str) -> None:
+    """An atomic write by user 4243 and group 4243, who may write in the directory and is a member of these groups."""
+    path.parent.chmod(0o777)
+    python(
+        """
+        import asyncio, os, sys
+        from uvworks import fs
+
+        os.chdir(os.path.dirname(sys.argv[1]))
+        os.setgroups([int(group) for group in sys.argv[2].split()])
+        os.setgid(4243)
+        os.setuid(4243)
+        asyncio.run(fs.write_file(os.path.basename(sys.argv[1]), b"new", atomic=True))
+        """,
+        str(path),
+        groups,
+    )
+    assert path.read_bytes() == b"new"
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "kept"), [(0o660, 0o660), (0o2775, 0o775), (0o6750, 0o750)], ids=oct)
+def test_a_member_of_the_group_keeps_the_group(tmp_path: Path, mode: int, kept: int) -> None:
+    """The set-id bits go with what is written, as in a plain write by anybody but root."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 4241, 4242)
+    path.chmod(mode)
+    write_as_user(path, "4242")
+    assert attributes(path) == (4243, 4242, kept)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("mode", "kept"), [(0o660, 0o600), (0o664, 0o644), (0o604, 0o600), (0o6755, 0o755), (0o1640, 0o1600)], ids=oct
+)
+def test_where_the_group_cannot_be_kept_nobody_gains_rights(tmp_path: Path, mode: int, kept: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 4241, 4242)
+    path.chmod(mode)
+    write_as_user(path, "")
+    assert attributes(path) == (4243, 4243, kept)
+
+
 async def test_write_replaces_and_append_appends(tmp_path: Path) -> None:
     path = tmp_path / "file"
     await fs.write_file(path, b"a long content")

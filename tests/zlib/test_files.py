@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip as std_gzip
 import os
 import shutil
@@ -57,6 +58,45 @@ async def test_a_link_stays_a_link(tmp_path: Path) -> None:
     await zlib.gzip_file(tmp_path / "a", tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert std_gzip.decompress((tmp_path / "target").read_bytes()) == b"abc"
+
+
+async def test_a_dangling_link_stays_and_its_target_is_made(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "link.gz").symlink_to("there/a.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "link to it")
+    (tmp_path / "link to it").symlink_to("there/a")
+    await zlib.gzip_file(tmp_path / "a", tmp_path / "link.gz")
+    await zlib.gunzip_file(tmp_path / "link.gz", tmp_path / "link")
+    assert all((tmp_path / name).is_symlink() for name in ("link.gz", "link", "link to it"))
+    assert std_gzip.decompress((tmp_path / "there" / "a.gz").read_bytes()) == b"abc"
+    assert (tmp_path / "there" / "a").read_bytes() == b"abc"
+    assert sorted(os.listdir(tmp_path / "there")) == ["a", "a.gz"]
+
+
+async def test_a_ring_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "ring").symlink_to("ring")
+    error = await async_error_of(zlib.gzip_file(tmp_path / "a", tmp_path / "ring"))
+    assert isinstance(error, OSError) and (error.errno, error.filename) == (errno.ELOOP, str(tmp_path / "ring"))
+    assert sorted(os.listdir(tmp_path)) == ["a", "ring"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("mode", [0o640, 0o4755, 0o2775])
+async def test_the_target_keeps_owner_group_and_set_id_bits(tmp_path: Path, mode: int) -> None:
+    source, packed, unpacked = (tmp_path / name for name in ("a", "a.gz", "b"))
+    source.write_bytes(b"abc")
+    for target in (packed, unpacked):
+        target.write_bytes(b"before")
+        os.chown(target, 4241, 4242)
+        target.chmod(mode)
+    await zlib.gzip_file(source, packed)
+    await zlib.gunzip_file(packed, unpacked)
+    for target in (packed, unpacked):
+        result = target.stat()
+        assert (result.st_uid, result.st_gid, result.st_mode & 0o7777) == (4241, 4242, mode)
+    assert unpacked.read_bytes() == b"abc"
 
 
 @pytest.mark.parametrize("packed", [b"", b"\x1f\x8b", b"nothing of the kind", std_gzip.compress(noise(300_000))[:-1]])
