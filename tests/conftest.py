@@ -24,7 +24,9 @@ import uvloop
 import uvworks
 from uvworks import fs, pool
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
     "uvworks": uvworks.new_event_loop,
@@ -60,13 +62,22 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    return request.param
+def loop_factory_fixture(*names: str) -> Any:
+    """The fixture `loop_factory`, over the loops of these names. A folder's conftest.py may replace it by another."""
+    chosen = {name: LOOPS[name] for name in names if name in LOOPS}
+
+    @pytest.fixture(name="loop_factory", params=chosen.values(), ids=chosen.keys())
+    def fixture(request: pytest.FixtureRequest) -> LoopFactory:
+        return request.param
+
+    return fixture
+
+
+loop_factory = loop_factory_fixture(*LOOPS)
 
 
 @pytest.fixture
-def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Run]:
+def run(loop_factory: LoopFactory) -> Iterator[Run]:
     """Runs coroutines on one loop that lives as long as the test, and looks for what they left behind."""
     unhandled: list[dict[str, Any]] = []
 

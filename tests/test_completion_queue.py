@@ -6,16 +6,14 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import LoopFactory
 from tests.support import Gate, eventually, python, until
 from uvworks import fs, pool
-
-Factory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def eventfds() -> int:
@@ -23,7 +21,7 @@ def eventfds() -> int:
     return sum(os.path.lexists(link) and os.readlink(link) == "anon_inode:[eventfd]" for link in links)
 
 
-def test_a_loop_gets_one_queue_at_first_use_and_it_goes_with_the_loop(loop_factory: Factory) -> None:
+def test_a_loop_gets_one_queue_at_first_use_and_it_goes_with_the_loop(loop_factory: LoopFactory) -> None:
     outside = eventfds()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(asyncio.sleep(0))
@@ -49,7 +47,7 @@ def test_a_coroutine_that_is_never_awaited_submits_nothing(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == []
 
 
-def test_a_loop_closed_with_jobs_pending(loop_factory: Factory, tmp_path: Path) -> None:
+def test_a_loop_closed_with_jobs_pending(loop_factory: LoopFactory, tmp_path: Path) -> None:
     """A closed loop's waiting jobs are dropped, its running ones end unheard, nothing is left behind."""
     pool.configure(lanes={"closing": {"limit": 1, "max_queue": None}})
     gate, ran = Gate(), []
@@ -74,7 +72,7 @@ def test_a_loop_closed_with_jobs_pending(loop_factory: Factory, tmp_path: Path) 
         assert runner.run(fs.stat(tmp_path)) == os.stat(tmp_path)
 
 
-def test_a_loop_closed_while_its_completions_wait(loop_factory: Factory) -> None:
+def test_a_loop_closed_while_its_completions_wait(loop_factory: LoopFactory) -> None:
     loop = loop_factory()
 
     async def start() -> list[asyncio.Task[Any]]:
@@ -92,7 +90,7 @@ def test_a_loop_closed_while_its_completions_wait(loop_factory: Factory) -> None
 
 
 @pytest.mark.parametrize("close", [True, False], ids=["closed", "unclosed"])
-def test_a_thread_that_dies_with_its_loop(loop_factory: Factory, close: bool) -> None:
+def test_a_thread_that_dies_with_its_loop(loop_factory: LoopFactory, close: bool) -> None:
     gate = Gate()
 
     def use() -> None:
@@ -118,7 +116,7 @@ def test_a_thread_that_dies_with_its_loop(loop_factory: Factory, close: bool) ->
     gc.collect()
 
 
-def test_three_loops_in_three_threads(loop_factory: Factory, tmp_path: Path) -> None:
+def test_three_loops_in_three_threads(loop_factory: LoopFactory, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10_000)
     failures: list[BaseException] = []
 
@@ -147,7 +145,7 @@ def test_three_loops_in_three_threads(loop_factory: Factory, tmp_path: Path) -> 
     assert failures == []
 
 
-def test_loops_that_come_and_go_in_many_threads(loop_factory: Factory) -> None:
+def test_loops_that_come_and_go_in_many_threads(loop_factory: LoopFactory) -> None:
     """Completion queues are made and dropped in several threads at once; a short switch interval makes them meet."""
     failures: list[BaseException] = []
 
@@ -172,7 +170,7 @@ def test_loops_that_come_and_go_in_many_threads(loop_factory: Factory) -> None:
     assert failures == []
 
 
-def test_two_loops_of_one_thread_in_turn(loop_factory: Factory) -> None:
+def test_two_loops_of_one_thread_in_turn(loop_factory: LoopFactory) -> None:
     first, second = loop_factory(), loop_factory()
     try:
         for _ in range(3):
@@ -187,7 +185,7 @@ def test_two_loops_of_one_thread_in_turn(loop_factory: Factory) -> None:
         second.close()
 
 
-def test_run_coroutine_threadsafe(loop_factory: Factory) -> None:
+def test_run_coroutine_threadsafe(loop_factory: LoopFactory) -> None:
     loop = loop_factory()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -263,7 +261,7 @@ async def test_a_task_in_the_middle_of_a_job_shows_where_it_is() -> None:
     await task
 
 
-def test_debug_mode(loop_factory: Factory) -> None:
+def test_debug_mode(loop_factory: LoopFactory) -> None:
     with asyncio.Runner(loop_factory=loop_factory, debug=True) as runner:
         assert runner.run(fs.stat("/")).st_ino == os.stat("/").st_ino
         assert runner.run(pool.submit(int, "3")) == 3

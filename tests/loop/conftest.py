@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import uvworks
+from tests.conftest import LoopFactory, loop_factory_fixture
 from tests.programs.conftest import authority, client_tls, server_tls
 
 __all__ = ["authority", "client_tls", "server_tls"]
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.SelectorEventLoop,
-    "uvworks": uvworks.new_event_loop,
-}
-
-
-@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    return request.param
+# uvloop is left out: here asyncio's own loop says what is right.
+loop_factory = loop_factory_fixture("asyncio", "uvworks")
 
 
 @pytest.fixture
-def loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[asyncio.AbstractEventLoop]:
+def loop(loop_factory: LoopFactory) -> Iterator[asyncio.AbstractEventLoop]:
     """A loop that does not run yet, and is closed at the end. What reaches its exception handler fails the test."""
     unhandled: list[dict[str, Any]] = []
     loop = loop_factory()

@@ -374,3 +374,47 @@ async def test_failures_leave_nothing_to_the_garbage_collector(delay: float | No
             assert garbage() == []
         finally:
             gc.enable()
+
+
+def test_ctrl_c_in_connection_made_leaves_the_transport_working(loop: asyncio.AbstractEventLoop) -> None:
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            raise KeyboardInterrupt
+
+        def data_received(self, data: bytes) -> None:
+            got.append(data)
+            loop.stop()
+
+    got: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    task = loop.create_task(loop.create_connection(Protocol, sock=ours))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    transport, _ = loop.run_until_complete(asyncio.wait_for(task, 10))
+    theirs.send(b"hello")
+    loop.call_later(10, loop.stop)
+    loop.run_forever()
+    assert got == [b"hello"]
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    theirs.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="needs AF_VSOCK")
+async def test_the_names_of_a_rarer_family() -> None:
+    try:
+        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    except OSError:
+        pytest.skip("the kernel has no AF_VSOCK")
+    with listener, socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as ours:
+        try:
+            listener.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+            listener.listen()
+            ours.connect((1, listener.getsockname()[1]))
+        except OSError:
+            pytest.skip("no connections within the machine")
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        assert transport.get_extra_info("sockname") == ours.getsockname()
+        assert transport.get_extra_info("peername") == ours.getpeername()
+        transport.abort()
+        await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -230,3 +231,41 @@ async def test_many_datagrams() -> None:
         assert all(data[:4] * 100 == data for data, _ in heard.datagrams if data != b"end")
         assert numbers == sorted(numbers)
         assert len(numbers) > 100
+
+
+async def test_the_sender_of_a_datagram_has_the_full_address() -> None:
+    loop = asyncio.get_running_loop()
+    got = loop.create_future()
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            got.set_result(addr)
+
+    transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("::1", 0))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        name = peer.getsockname()
+        transport.sendto(b"x", ("0:0::1", name[1]))
+        peer.sendto(b"y", transport.get_extra_info("sockname"))
+        assert await got == name
+    transport.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="needs AF_NETLINK")
+async def test_datagrams_of_a_rarer_family() -> None:
+    loop = asyncio.get_running_loop()
+    got = loop.create_future()
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            if not got.done():
+                got.set_result(addr)
+
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 0)  # NETLINK_ROUTE
+    sock.bind((0, 0))
+    transport, _ = await loop.create_datagram_endpoint(Protocol, sock=sock)
+    assert transport.get_extra_info("sockname") == sock.getsockname()
+    dump_links = struct.pack("=IHHIIB3x", 20, 18, 0x301, 1, 0, 0)
+    transport.sendto(dump_links, (0, 0))
+    assert await asyncio.wait_for(got, 10) == (0, 0)
+    transport.close()

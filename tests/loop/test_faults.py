@@ -1,10 +1,13 @@
 """What goes wrong around a loop: closed too early, forks, daemon threads, exits in any state, restarts under load."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -136,6 +139,21 @@ def test_what_waits_when_its_loop_is_closed(prelude: str) -> None:
         warnings="ignore",
     )
     assert done.stdout == "survived\n"
+
+
+def test_a_transport_is_closed_after_its_loop(loop_factory: Callable[[], Loop]) -> None:
+    loop = loop_factory()
+    ours, theirs = socket.socketpair()
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+    loop.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        transport.close()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del transport, _, ours
+        gc.collect()
+    theirs.settimeout(5)
+    assert theirs.recv(1) == b""
+    theirs.close()
 
 
 # Exits ----------------------------------------------------------------------------
@@ -331,6 +349,45 @@ def test_a_child_that_uses_its_parents_loop_is_told(loop_factory: Callable[[], L
         warnings="ignore",
     )
     assert done.stdout == "3 [b'still here']\n"
+
+
+# asyncio's child takes the parent's descriptors out of their shared epoll.
+def test_a_forked_child_that_goes_on_does_the_parent_no_harm() -> None:
+    program = """
+import asyncio, os, socket, sys, uvworks
+
+async def main():
+    loop = asyncio.get_running_loop()
+    got = loop.create_future()
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data):
+            got.set_result(data)
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.create_connection(Protocol, sock=ours)
+    r, w = os.pipe()
+    loop.add_reader(r, print)
+    pid = os.fork()
+    if pid == 0:
+        transport.pause_reading()
+        transport.resume_reading()
+        loop.remove_reader(r)
+        transport.abort()
+        return
+    _, status = await loop.run_in_executor(None, os.waitpid, pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 1, status
+    theirs.send(b"hello")
+    assert await asyncio.wait_for(got, 10) == b"hello"
+    transport.close()
+
+parent = os.getpid()
+try:
+    uvworks.run(main())
+except RuntimeError as error:
+    if os.getpid() == parent:
+        raise
+    os._exit("before fork()" in str(error))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, timeout=60)
 
 
 # Scarcity, load --------------------------------------------------------------------

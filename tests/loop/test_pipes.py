@@ -275,3 +275,91 @@ def test_debug_mode_tells_of_pipes(run: Run, pipe: tuple[Any, Any], caplog: pyte
 
     run(body())
     assert "Read pipe" in caplog.text and "Write pipe" in caplog.text and "connected: (" in caplog.text
+
+
+async def test_a_write_to_a_pipe_that_is_closing_does_not_stop_the_flush() -> None:
+    loop = asyncio.get_running_loop()
+    lost = loop.create_future()
+
+    class Protocol(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set_result(exc)
+
+    r, w = os.pipe()
+    transport, _ = await loop.connect_write_pipe(Protocol, os.fdopen(w, "wb", 0))
+    transport.write(b"x" * 1_000_000)
+    transport.close()
+    transport.write(b"too late")
+    size = 0
+    while size < 1_000_000:
+        size += len(await loop.run_in_executor(None, os.read, r, 65536))
+    assert await lost is None
+    os.close(r)
+    assert size == 1_000_000
+
+
+async def test_a_pipe_takes_any_iterable_of_lines() -> None:
+    r, w = os.pipe()
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, os.fdopen(w, "wb", 0))
+    transport.writelines((b"a", b"b"))
+    transport.writelines(iter([b"c"]))
+    transport.close()
+    try:
+        assert os.read(r, 10) == b"abc"
+    finally:
+        os.close(r)
+
+
+async def test_the_null_device_can_be_written_to() -> None:
+    null = open(os.devnull, "wb", 0)
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, null)
+    transport.write(b"x" * 1_000_000)
+    transport.close()
+    await until(lambda: null.closed)
+
+
+@only_uvworks  # asyncio closes the transport when anything can be read
+async def test_what_comes_in_on_the_socket_of_a_write_pipe_is_for_others() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, ours)
+        theirs.send(b"hello")
+        await asyncio.sleep(0.01)
+        assert not transport.is_closing()
+        assert ours.recv(10) == b"hello"
+        transport.write(b"fine")
+        assert theirs.recv(10) == b"fine"
+        transport.close()
+
+
+def test_a_pipe_breaks_while_a_callback_ends_the_run(loop: asyncio.AbstractEventLoop) -> None:
+    lost: list[Exception | None] = []
+
+    class Impatient(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    class Writer(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(exc)
+            loop.stop()
+
+    ours, theirs = socket.socketpair()
+    reading, _ = loop.run_until_complete(loop.create_connection(Impatient, sock=ours))
+    r, w = os.pipe()
+    loop.run_until_complete(loop.connect_write_pipe(Writer, os.fdopen(w, "wb", 0)))
+
+    def both() -> None:
+        theirs.send(b"x")
+        os.close(r)
+
+    loop.call_soon(both)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    if not lost:
+        loop.call_later(10, loop.stop)
+        loop.run_forever()
+    assert lost == [None]
+    reading.abort()
+    theirs.close()
+    loop.run_until_complete(asyncio.sleep(0))

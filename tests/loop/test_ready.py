@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import os
 import socket
 import sys
 import threading
@@ -127,6 +128,39 @@ def test_wrong_calls(loop: Loop) -> None:
             loop.call_soon(**wrong) if isinstance(wrong, dict) else loop.call_soon(*wrong)  # type: ignore[call-arg]
 
 
+def test_arguments_by_name(loop: asyncio.AbstractEventLoop) -> None:
+    ran: list[str] = []
+
+    def callback(name: str = "no name") -> None:
+        ran.append(name)
+
+    r, w = os.pipe()
+    loop.call_soon(callback=callback)
+    loop.call_soon_threadsafe(callback=callback)
+    loop.call_later(delay=0, callback=callback)
+    loop.call_at(loop.time(), callback=callback)
+    loop.call_at(when=0, callback=callback, context=None)
+    loop.add_reader(fd=r, callback=callback)
+    loop.add_writer(w, callback=callback)
+    assert loop.remove_reader(fd=r)
+    assert loop.remove_writer(fd=w)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert ran == ["no name"] * 5
+    for wrong in (
+        lambda: loop.call_soon(),  # type: ignore[call-arg]
+        lambda: loop.call_later(1),  # type: ignore[call-arg]
+        lambda: loop.call_soon(callback, callback=callback),  # type: ignore[misc]
+        lambda: loop.call_soon(callback, other=1),  # type: ignore[call-arg]
+        lambda: loop.call_later(callback=callback),  # type: ignore[call-arg]
+        lambda: loop.add_reader(r, callback, context=None),  # type: ignore[call-arg]
+        lambda: loop.remove_reader(r, r),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    os.close(r)
+    os.close(w)
+
+
 # Handles -------------------------------------------------------------------------
 
 
@@ -206,6 +240,24 @@ def test_references_are_given_back(loop: Loop) -> None:
     loop.run_until_complete(asyncio.sleep(0.01))
     gc.collect()
     assert sys.getrefcount(argument) == before
+
+
+def test_a_callback_that_cancels_itself_and_fails_is_reported(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[Any] = []
+    loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
+
+    class Unspeakable:
+        def __call__(self) -> None:
+            handle.cancel()
+            raise ValueError
+
+        def __repr__(self) -> str:
+            return "\udc80"
+
+    handle = loop.call_soon(Unspeakable())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert [type(error) for error in seen] == [ValueError]
 
 
 # Threads -------------------------------------------------------------------------

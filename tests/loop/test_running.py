@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import uvworks
 from tests.conftest import Run
 from tests.support import python
 
@@ -267,6 +268,24 @@ def test_what_a_loop_looks_like(loop: Loop) -> None:
 def test_an_instance_may_have_attributes_of_its_own(loop: Loop) -> None:
     loop.tag = "mine"  # type: ignore[attr-defined]
     assert isinstance(loop, asyncio.AbstractEventLoop) and loop.tag == "mine"  # type: ignore[attr-defined]
+
+
+def test_a_subclass_outlives_the_collection_of_its_loops() -> None:
+    class Mine(uvworks.Loop):
+        me: Any
+
+        def hello(self) -> str:
+            return "hello"
+
+    gc.collect()
+    loop = Mine()
+    loop.me = loop
+    loop.close()
+    del loop
+    gc.collect()
+    again = Mine()
+    assert again.hello() == "hello"
+    again.close()
 
 
 # Asynchronous generators ---------------------------------------------------------

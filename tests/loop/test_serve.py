@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -405,3 +406,23 @@ async def test_a_server_is_restarted_under_load() -> None:
             await until(lambda before=before: served >= before + 20)
     stop = True
     await asyncio.wait_for(asyncio.gather(*clients), 10)
+
+
+async def test_each_connection_has_a_context_of_its_own() -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=0)
+    seen: list[int] = []
+
+    def factory() -> asyncio.Protocol:
+        seen.append(variable.get())
+        variable.set(variable.get() + 1)
+        return asyncio.Protocol()
+
+    server = await asyncio.get_running_loop().create_server(factory, LOCALHOST, 0)
+    peers = [socket.create_connection(server.sockets[0].getsockname()) for _ in range(3)]
+    await until(lambda: len(seen) == 3)
+    server.close()
+    for peer in peers:
+        peer.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.01)
+    assert seen == [0, 0, 0]

@@ -298,10 +298,10 @@ def test_a_forked_child_does_not_write_to_its_parents_loop(loop: Loop) -> None:
 
 # Ctrl-C ----------------------------------------------------------------------------
 
-LOOPS = pytest.mark.parametrize("factory", ["asyncio.SelectorEventLoop", "uvworks.new_event_loop"])
+each_factory = pytest.mark.parametrize("factory", ["asyncio.SelectorEventLoop", "uvworks.new_event_loop"])
 
 
-@LOOPS
+@each_factory
 def test_ctrl_c_without_a_runner(factory: str) -> None:
     script = f"""
         import asyncio, os, signal, threading, uvworks
@@ -317,7 +317,7 @@ def test_ctrl_c_without_a_runner(factory: str) -> None:
     assert python(script).stdout == "interrupted\nworks\n"
 
 
-@LOOPS
+@each_factory
 def test_ctrl_c_cancels_what_a_runner_runs(factory: str) -> None:
     script = f"""
         import asyncio, os, signal, threading, uvworks
@@ -341,7 +341,7 @@ def test_ctrl_c_cancels_what_a_runner_runs(factory: str) -> None:
     assert python(script).stdout == "cancelled\ncleaned up\ninterrupted\n"
 
 
-@LOOPS
+@each_factory
 def test_ctrl_c_in_a_callback_that_computes(factory: str) -> None:
     """Twice: the first cancels the task, which does not run; the second ends the loop."""
     script = f"""
@@ -361,7 +361,7 @@ def test_ctrl_c_in_a_callback_that_computes(factory: str) -> None:
     assert python(script, timeout=8).stdout == "interrupted\n"
 
 
-@LOOPS
+@each_factory
 def test_ctrl_c_in_a_loop_that_never_polls(factory: str) -> None:
     script = f"""
         import asyncio, os, signal, threading, uvworks
@@ -378,7 +378,7 @@ def test_ctrl_c_in_a_loop_that_never_polls(factory: str) -> None:
     assert python(script, timeout=8).stdout == "interrupted\n"
 
 
-@LOOPS
+@each_factory
 def test_ctrl_c_while_the_main_thread_runs_no_loop(factory: str) -> None:
     """A loop in another thread takes no notice, and does not take the signal away from the main thread."""
     script = f"""

@@ -1,6 +1,7 @@
 """sock_* on the loop: whole transfers, every shape of address, cancels that lose nothing, and what is refused."""
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.loop.support import LOCALHOST, only_uvworks, unused_port
+from tests.support import until
 
 Loop = asyncio.AbstractEventLoop
 Pair = tuple[socket.socket, socket.socket]
@@ -138,6 +140,58 @@ async def test_datagrams_on_unix_sockets(tmp_path: Path) -> None:
             sock.setblocking(False)
         await running().sock_sendto(one, b"hello", other.getsockname())
         assert await running().sock_recvfrom(other, 100) == (b"hello", one.getsockname())
+
+
+async def test_nobody_holds_the_task_that_waits_for_a_socket() -> None:
+    got: list[bytes] = []
+
+    async def receive(sock: socket.socket) -> None:
+        got.append(await asyncio.get_running_loop().sock_recv(sock, 10))
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        asyncio.get_running_loop().create_task(receive(ours))
+        await asyncio.sleep(0.01)
+        gc.collect()
+        theirs.send(b"here")
+        await until(lambda: got)
+    assert got == [b"here"]
+
+
+@only_uvworks  # on asyncio both wait for ever
+async def test_a_socket_is_closed_under_an_operation_and_its_number_used_again() -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    former = asyncio.ensure_future(loop.sock_recv(ours, 10))
+    await asyncio.sleep(0.01)
+    number = ours.fileno()
+    ours.close()
+    theirs.close()
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        ours, theirs = pair if pair[0].fileno() == number else reversed(pair)
+        assert ours.fileno() == number
+        ours.setblocking(False)
+        latter = asyncio.ensure_future(loop.sock_recv(ours, 10))
+        await asyncio.sleep(0.01)
+        theirs.send(b"new")
+        assert await latter == b"new"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            await former
+
+
+@only_uvworks
+async def test_the_task_of_a_socket_operation_says_which() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        task = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(ours, 10))
+        await asyncio.sleep(0)
+        assert "coro=<sock_recv()>" in repr(task)
+        task.cancel()
+        await asyncio.wait([task])
 
 
 # Connecting and accepting ------------------------------------------------------------

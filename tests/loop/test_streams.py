@@ -367,6 +367,63 @@ async def test_a_limit_of_nothing_pauses_at_once() -> None:
         assert ours.transport.get_write_buffer_size() == 0
 
 
+@only_uvworks  # asyncio calls connection_lost() twice
+async def test_resume_writing_may_close_with_an_error() -> None:
+    loop = asyncio.get_running_loop()
+    lost = loop.create_future()
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def resume_writing(self) -> None:
+            self.transport._force_close(ConnectionError("mine"))
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set_result(exc)
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(Protocol, sock=ours)
+        transport.write(b"x" * 4_000_000)
+        while not lost.done():
+            await loop.run_in_executor(None, theirs.recv, 1 << 20)
+        assert str(lost.result()) == "mine"
+
+
+async def test_pause_writing_may_exit_and_the_writer_catch_it() -> None:
+    class Protocol(asyncio.Protocol):
+        caught = 0
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def write(self) -> None:
+            try:
+                self.transport.write(b"x" * 4_000_000)
+            except SystemExit:
+                self.caught += 1
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.set_write_buffer_limits(1 << 30)  # paused no more, once there is less
+            self.transport.set_write_buffer_limits(0)
+            self.write()
+
+        def pause_writing(self) -> None:
+            raise SystemExit(3)
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, protocol = await asyncio.get_running_loop().create_connection(Protocol, sock=ours)
+        protocol.write()
+        await asyncio.sleep(0.01)
+        theirs.send(b"more")
+        await asyncio.sleep(0.01)
+        transport.abort()
+        await asyncio.sleep(0.01)
+    assert protocol.caught == 1
+
+
 # The end --------------------------------------------------------------------------
 
 

@@ -232,3 +232,19 @@ def test_a_chain_of_ready_callbacks_does_not_starve_timers(loop: Loop) -> None:
     loop.call_soon(chain)
     loop.run_forever()
     assert loop.time() - stop_at < 0.5
+
+
+def test_to_compare_timers_may_cancel_them(loop: asyncio.AbstractEventLoop) -> None:
+    class Callback:
+        def __call__(self, *args: object) -> None:
+            raise AssertionError
+
+        def __eq__(self, other: object) -> bool:
+            for timer in timers:
+                timer.cancel()
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    timers = [loop.call_at(1e9, Callback(), [1], [2]) for _ in range(2)]
+    assert timers[0] == timers[1]

@@ -7,7 +7,6 @@ tests that need it are skipped, but not in CI: there they fail (scripts/system_p
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pwd
@@ -23,13 +22,6 @@ from typing import Any
 
 import pytest
 import trustme
-
-from tests.conftest import LOOPS
-
-
-@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
-def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    return request.param
 
 
 @pytest.fixture(scope="session")

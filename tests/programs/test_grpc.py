@@ -3,6 +3,7 @@ core keeps threads and descriptors for as long as the process lives."""
 
 import pytest
 
+from tests.conftest import LOOPS
 from tests.support import python
 
 SCRIPT = """
@@ -73,7 +74,7 @@ print("passed")
 """
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "uvworks"])
+@pytest.mark.parametrize("loop", LOOPS)
 def test_calls_and_streams(loop: str) -> None:
     # gRPC's own start is none of our warnings.
     done = python(SCRIPT, loop, warnings="default", timeout=60, env={"GRPC_ENABLE_FORK_SUPPORT": "0"})

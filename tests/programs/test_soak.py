@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LoopFactory
+
 ROUNDS = 500
 WARM = 100
 ALLOWED_KIB = 2048  # what an allocator may still settle; a leak of one transport a round is more
@@ -101,7 +103,7 @@ async def test_one_loop_for_all_rounds(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_loop_for_each_round(loop_factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
+def test_a_loop_for_each_round(loop_factory: LoopFactory, tmp_path: Path) -> None:
     watch = Watch()
     for number in range(ROUNDS):
         if number == WARM:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import async_error_of, until
-from tests.zlib.test_whole import noise, text
+from tests.zlib.support import noise, text
 from uvworks import pool, zlib
 from uvworks.zlib import constants
 

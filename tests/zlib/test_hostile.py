@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.zlib.test_whole import noise, text
+from tests.zlib.support import noise, text
 from uvworks import zlib
 
 LIMIT = 1 << 20

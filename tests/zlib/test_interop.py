@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.zlib.test_whole import noise, text
+from tests.zlib.support import noise, text
 from uvworks import zlib
 from uvworks.zlib import constants as c
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import until
-from tests.zlib.test_whole import noise, text
+from tests.zlib.support import noise, text
 from uvworks import pool, zlib
 from uvworks.zlib import constants as c
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.loop.support import only_uvworks
+from tests.loop.support import LOCALHOST, only_uvworks
 from tests.support import until
 
 Loop = asyncio.AbstractEventLoop
@@ -335,6 +335,32 @@ def test_a_child_inherits_nothing(loop: Loop) -> None:
     output = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, close_fds=False).stdout
     parent = {fd for fd in os.listdir("/proc/self/fd") if _kind(fd).startswith("anon_inode:[event")}
     assert not parent & set(output.split())
+
+
+@only_uvworks  # asyncio notices by chance only
+async def test_one_transport_to_a_descriptor() -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="used by"):
+                await loop.create_connection(asyncio.Protocol, sock=ours)
+            transport.pause_reading()
+        transport.abort()
+    server = await loop.create_server(asyncio.Protocol, LOCALHOST, 0)
+    with pytest.raises(RuntimeError, match="used by"):
+        loop.add_reader(server.sockets[0].fileno(), print)
+    server.close()
+
+
+def test_add_reader_leaves_a_descriptor_blocking(loop: asyncio.AbstractEventLoop) -> None:
+    r, w = os.pipe()
+    loop.add_reader(r, print)
+    assert os.get_blocking(r)
+    loop.remove_reader(r)
+    os.close(r)
+    os.close(w)
 
 
 def _kind(fd: str) -> str:
