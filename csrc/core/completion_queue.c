@@ -8,6 +8,7 @@
  * never waits itself, for it may happen on any thread. */
 #include "core.h"
 
+#include <errno.h>
 #include <structmember.h>
 
 static CompletionQueue *all_queues;
@@ -69,7 +70,7 @@ static PyObject *CompletionQueue_new(PyTypeObject *type, PyObject *args, PyObjec
     self->completions = (uvw_completions *)(uintptr_t)address;
     uvw_completions_ref(self->completions);
   } else if ((self->completions = uvw_completions_new()) == NULL) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_os_error(errno, NULL, NULL);
     Py_DECREF(self);
     return NULL;
   }
