@@ -96,7 +96,7 @@ static void completions_wake(uvw_completions *completions) {
   /* EAGAIN: it is full of wakes already, which is as good. */
 }
 
-/* False when the completions has closed: the job is the caller's to bury. */
+/* False when they have closed: the job is the caller's, to make an orphan of. */
 bool uvw__completions_push(uvw_completions *completions, uvw_job *job) {
   bool wanted = false, accepted;
   /* The job may be taken and freed as soon as the mutex is released. */

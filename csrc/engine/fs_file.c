@@ -2,8 +2,8 @@
  * copy_file.
  *
  * Everything is opened with O_NONBLOCK, so that no FIFO or device holds a
- * worker: a descriptor that would block goes back to its loop (UVW_ASK),
- * whose loop waits for it with all its others. Large work is done in chunks;
+ * worker: a job whose descriptor would block goes back to its loop (UVW_ASK),
+ * which waits for that with all its others. Large work is done in chunks;
  * between two of them a job may be stopped or give way. */
 #include "files.h"
 #include "internal.h"

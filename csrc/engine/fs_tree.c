@@ -1,8 +1,8 @@
 /* fs jobs on directories: readdir, mkdir with parents, rm.
  *
- * rm holds the descriptor of one directory, however deep the tree is. It works relative to that
- * descriptor and never follows a symbolic link, so nobody can lead it out of
- * the tree; going up it checks that it is where it came from. */
+ * rm holds the descriptor of one directory, however deep the tree is. It works
+ * relative to that descriptor and never follows a symbolic link, so nobody can
+ * lead it out of the tree; going up it checks that it is where it came from. */
 #include "internal.h"
 
 #include <dirent.h>

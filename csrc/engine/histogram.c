@@ -1,5 +1,5 @@
 /* Log-bucket histograms: eight buckets per power of two, so that any quantile
- * is known within six per cent in a fixed 2 KiB. Callers hold the engine's
+ * is known within six per cent in a fixed 2 KiB each. Callers hold the engine's
  * mutex. */
 #include "internal.h"
 

@@ -109,17 +109,18 @@ void uvw__zlib_release(size_t size) {
   atomic_fetch_sub_explicit(&held_by_all, size, memory_order_relaxed);
 }
 
-/* Who gives way lets another job begin. While there are many it gives way to
- * other lanes alone, and goes before those of its own that have not begun. */
+/* A job that gives way goes to the tail of its lane, so others there begin. When
+ * those that have begun hold too much it goes to the front instead, and gives
+ * way to other lanes alone. */
 int uvw__zlib_interlude(uvw_job *job) {
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
     return UVW_DONE;
   }
-  bool many = atomic_load_explicit(&held_by_all, memory_order_relaxed) > HOLDING_MOST;
+  bool enough = atomic_load_explicit(&held_by_all, memory_order_relaxed) > HOLDING_MOST;
   if (!uvw_should_yield(job))
     return UVW__GO_ON;
-  job->first = many;
+  job->first = enough;
   return UVW_AGAIN;
 }
 
