@@ -559,7 +559,7 @@ async def test_a_ring_of_lanes_is_a_runtime_error(lane: pool.Lane) -> None:
 
     if pool.statistics().size < 3:
         pytest.skip("needs two workers for Python")
-    with pytest.raises(RuntimeError, match="deadlock: a job of lane 'cpu' waits .* 'test'"):
+    with pytest.raises(RuntimeError, match=r"deadlock: a job of lane 'cpu' waits .* 'test'"):
         await pool.submit(outer, lane="test")
     assert await pool.submit(inner, lane="cpu") == 5
 

@@ -25,17 +25,17 @@ static struct {
   uv_mutex_t mutex;
   spare *free[CLASSES];
   size_t kept;
-} pool;
+} freelists;
 
 void uvw__buffers_init(void) {
-  if (uv_mutex_init(&pool.mutex) != 0)
+  if (uv_mutex_init(&freelists.mutex) != 0)
     abort();
 }
 
-void uvw__buffers_lock(void) { uvw__lock(&pool.mutex); }
-void uvw__buffers_unlock(void) { uv_mutex_unlock(&pool.mutex); }
+void uvw__buffers_lock(void) { uvw__lock(&freelists.mutex); }
+void uvw__buffers_unlock(void) { uv_mutex_unlock(&freelists.mutex); }
 
-static int class_of(size_t size) {
+static int buffer_class_of(size_t size) {
   for (int i = 0; i < CLASSES; i++)
     if (size <= class_size[i])
       return i;
@@ -43,22 +43,22 @@ static int class_of(size_t size) {
 }
 
 void *uvw_buffer_get(size_t *size) {
-  int class = class_of(*size);
+  int class = buffer_class_of(*size);
   if (class < 0)
     return malloc(*size);
   *size = class_size[class];
-  uvw__lock(&pool.mutex);
-  spare *found = pool.free[class];
+  uvw__lock(&freelists.mutex);
+  spare *found = freelists.free[class];
   if (found != NULL) {
-    pool.free[class] = found->next;
-    pool.kept -= *size;
+    freelists.free[class] = found->next;
+    freelists.kept -= *size;
   }
-  uv_mutex_unlock(&pool.mutex);
+  uv_mutex_unlock(&freelists.mutex);
   return found != NULL ? (void *)found : malloc(*size);
 }
 
 void *uvw_buffer_grow(void *buffer, size_t had, size_t used, size_t *size) {
-  if (buffer != NULL && class_of(had) < 0)
+  if (buffer != NULL && buffer_class_of(had) < 0)
     return realloc(buffer, *size); /* the pages move, their contents need not */
   void *larger = uvw_buffer_get(size);
   if (larger == NULL)
@@ -72,17 +72,17 @@ void *uvw_buffer_grow(void *buffer, size_t had, size_t used, size_t *size) {
 void uvw_buffer_put(void *buffer, size_t size) {
   if (buffer == NULL)
     return;
-  int class = class_of(size);
+  int class = buffer_class_of(size);
   if (class >= 0 && class_size[class] == size) {
-    uvw__lock(&pool.mutex);
-    if (pool.kept + size <= KEPT_BYTES) {
+    uvw__lock(&freelists.mutex);
+    if (freelists.kept + size <= KEPT_BYTES) {
       spare *kept = buffer;
-      kept->next = pool.free[class];
-      pool.free[class] = kept;
-      pool.kept += size;
+      kept->next = freelists.free[class];
+      freelists.free[class] = kept;
+      freelists.kept += size;
       buffer = NULL;
     }
-    uv_mutex_unlock(&pool.mutex);
+    uv_mutex_unlock(&freelists.mutex);
   }
   free(buffer);
 }

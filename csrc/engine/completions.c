@@ -29,7 +29,7 @@ struct uvw_completions {
   uint64_t woken_at;
 };
 
-static int make_wake(int fds[2]) {
+static int completions_make_wake(int fds[2]) {
 #ifdef __linux__
   fds[0] = fds[1] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   return fds[0] < 0 ? -errno : 0;
@@ -45,7 +45,7 @@ uvw_completions *uvw_completions_new(void) {
     errno = ENOMEM;
     return NULL;
   }
-  int error = make_wake(fds);
+  int error = completions_make_wake(fds);
   if (error != 0) {
     free(completions);
     errno = -error;
@@ -87,7 +87,7 @@ bool uvw_completions_stale(const uvw_completions *completions) {
   return completions->generation != uvw_generation();
 }
 
-static void wake(uvw_completions *completions) {
+static void completions_wake(uvw_completions *completions) {
   static const uint64_t one = 1;
   ssize_t n;
   do
@@ -96,7 +96,7 @@ static void wake(uvw_completions *completions) {
   /* EAGAIN: it is full of wakes already, which is as good. */
 }
 
-/* False when the completions has closed: the job is the caller's to bury. */
+/* False when they have closed: the job is the caller's, to make an orphan of. */
 bool uvw__completions_push(uvw_completions *completions, uvw_job *job) {
   bool wanted = false, accepted;
   /* The job may be taken and freed as soon as the mutex is released. */
@@ -118,7 +118,7 @@ bool uvw__completions_push(uvw_completions *completions, uvw_job *job) {
   }
   uv_mutex_unlock(&completions->mutex);
   if (wanted)
-    wake(completions);
+    completions_wake(completions);
   uvw_completions_unref(completions);
   return accepted;
 }
@@ -131,7 +131,7 @@ uint64_t uvw_completions_lag(uvw_completions *completions) {
   return since != 0 ? uv_hrtime() - since : 0;
 }
 
-static void answer_wake(uvw_completions *completions) {
+static void completions_answer_wake(uvw_completions *completions) {
   char drain[256];
   size_t size = completions->read_fd == completions->write_fd ? sizeof(uint64_t) : sizeof(drain);
   ssize_t n;
@@ -145,7 +145,7 @@ bool uvw_completions_filled(const uvw_completions *completions) {
   return atomic_load_explicit(&completions->filled, memory_order_relaxed);
 }
 
-static uvw_job *take_list(uvw_completions *completions) {
+static uvw_job *completions_take_list(uvw_completions *completions) {
   uvw_job *list = completions->head;
   completions->head = completions->tail = NULL;
   atomic_store_explicit(&completions->filled, false, memory_order_relaxed);
@@ -167,13 +167,13 @@ uvw_job *uvw_completions_take(uvw_completions *completions, uint64_t spin) {
              uv_hrtime() < end);
   }
   uvw__lock(&completions->mutex);
-  uvw_job *list = take_list(completions);
+  uvw_job *list = completions_take_list(completions);
   uv_mutex_unlock(&completions->mutex);
   if (list != NULL)
     return list;
-  answer_wake(completions);
+  completions_answer_wake(completions);
   uvw__lock(&completions->mutex);
-  list = take_list(completions);
+  list = completions_take_list(completions);
   completions->woken = list != NULL;
   uv_mutex_unlock(&completions->mutex);
   return list;
@@ -196,7 +196,7 @@ void uvw_completions_untake(uvw_completions *completions, uvw_job *list) {
   completions->woken = true;
   completions->woken_at = uv_hrtime();
   uv_mutex_unlock(&completions->mutex);
-  wake(completions);
+  completions_wake(completions);
 }
 
 /* Returns what was not taken. The caller cancels the jobs it knows of; those

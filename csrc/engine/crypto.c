@@ -57,7 +57,8 @@ static void destroy(uvw_job *job) {
   if (crypto->fd >= 0)
     close(crypto->fd);
   EVP_MD_CTX_free(crypto->state);
-  uvw__crypto_pbkdf2_free(crypto->pbkdf2);
+  if (crypto->kept != NULL)
+    crypto->free_kept(crypto->kept);
   EVP_MD_free(crypto->md);
   BN_clear_free(crypto->number);
   BN_clear_free(crypto->add);

@@ -44,7 +44,9 @@ struct uvw_crypto {
   size_t offset; /* how far a job in chunks has come */
   EVP_MD *md;
   uint64_t iterations, n, r, p; /* pbkdf2, scrypt */
-  struct uvw_pbkdf2 *pbkdf2;
+  /* What an operation keeps between its steps, and how that is freed: */
+  void *kept;
+  void (*free_kept)(void *kept);
   /* hash: */
   EVP_MD_CTX *state;
   int fd;
@@ -77,7 +79,6 @@ int uvw__crypto_fail(uvw_crypto *crypto, int error);
 int uvw__crypto_end(uvw_crypto *crypto, bool worked);
 int uvw__crypto_pause(uvw_crypto *crypto);
 int uvw__crypto_go_on(uvw_crypto *crypto);
-void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at);
 int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *out, size_t size,
                        size_t *offset);
 bool uvw__crypto_read_key(uvw_crypto *crypto);

@@ -211,7 +211,8 @@ static void give(struct uvw_pbkdf2 *at, unsigned char *out, size_t size, size_t 
   at->done = 0;
 }
 
-void uvw__crypto_pbkdf2_free(struct uvw_pbkdf2 *at) {
+static void pbkdf2_free(void *kept) {
+  struct uvw_pbkdf2 *at = kept;
   if (at == NULL)
     return;
   EVP_MD_CTX_free(at->keyed[INNER]);
@@ -237,12 +238,14 @@ static int begin(uvw_crypto *crypto, const uvw_span *salt, struct uvw_pbkdf2 **o
 }
 
 int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
-  if (crypto->pbkdf2 == NULL) {
-    int error = begin(crypto, &crypto->in[1], &crypto->pbkdf2);
+  struct uvw_pbkdf2 *at = crypto->kept;
+  if (at == NULL) {
+    int error = begin(crypto, &crypto->in[1], &at);
+    crypto->kept = at;
+    crypto->free_kept = pbkdf2_free;
     if (error != 0)
       return uvw__crypto_fail(crypto, error);
   }
-  struct uvw_pbkdf2 *at = crypto->pbkdf2;
   while (crypto->offset < crypto->size) {
     if (at->done == 0 && !first(at, (uint32_t)(crypto->offset / at->size) + 1))
       return uvw__crypto_end(crypto, false);
@@ -274,6 +277,6 @@ int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *
     else
       give(at, out, size, offset);
   }
-  uvw__crypto_pbkdf2_free(at);
+  pbkdf2_free(at);
   return error;
 }

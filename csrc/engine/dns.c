@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int report(uvw_dns *dns, int code) {
+static int dns_report(uvw_dns *dns, int code) {
   dns->code = code;
   if (code == EAI_SYSTEM)
     dns->job.error = errno;
@@ -19,34 +19,36 @@ static int report(uvw_dns *dns, int code) {
   return UVW_DONE;
 }
 
-static int run_getaddrinfo(uvw_job *job) {
+static int dns_run_getaddrinfo(uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
     return UVW_DONE;
   }
-  return report(dns, getaddrinfo(dns->host, dns->service, &dns->hints, &dns->found));
+  return dns_report(dns, getaddrinfo(dns->host, dns->service, &dns->hints, &dns->found));
 }
 
-static int run_getnameinfo(uvw_job *job) {
+static int dns_run_getnameinfo(uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
     return UVW_DONE;
   }
-  return report(dns, getnameinfo((struct sockaddr *)&dns->address, dns->length, dns->name,
-                                 NI_MAXHOST, dns->port, NI_MAXSERV, dns->flags));
+  return dns_report(dns, getnameinfo((struct sockaddr *)&dns->address, dns->length, dns->name,
+                                     NI_MAXHOST, dns->port, NI_MAXSERV, dns->flags));
 }
 
-static void destroy(uvw_job *job) {
+static void dns_destroy(uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
   if (dns->found != NULL)
     freeaddrinfo(dns->found);
   free(dns);
 }
 
-static const uvw_kind getaddrinfo_kind = {"getaddrinfo", run_getaddrinfo, destroy, NULL, NULL};
-static const uvw_kind getnameinfo_kind = {"getnameinfo", run_getnameinfo, destroy, NULL, NULL};
+static const uvw_kind getaddrinfo_kind = {"getaddrinfo", dns_run_getaddrinfo, dns_destroy, NULL,
+                                          NULL};
+static const uvw_kind getnameinfo_kind = {"getnameinfo", dns_run_getnameinfo, dns_destroy, NULL,
+                                          NULL};
 
 static uvw_dns *dns_new(const uvw_kind *kind, size_t strings, uvw_completions *completions,
                         void *token) {

@@ -1,13 +1,31 @@
-/* The engine as its C callers (csrc/core, tests/c) see it: jobs, owners and
- * result buffers, on top of what engine_api.h declares.
+/* The engine as its C callers (csrc/core, tests/c) see it: jobs, completions
+ * and result buffers, on top of what engine_api.h declares.
  *
- * The life of a job. The submitter makes it and owns it. uvw_submit() passes
- * it to the engine; it waits in its lane and runs on a worker. A step that
- * ends with UVW_DONE or UVW_ASK puts it on its loop's completions, and
- * uvw_completions_take() hands it back: a finished job is then freed with
- * uvw_job_free(), one that asked is given what it asked for and submitted
- * again. A job without completions, or whose completions have closed, ends among
- * the orphans when it has a token and is freed by the worker when it has none.
+ * The life of a job:
+ *
+ *     IDLE      made by uvw_job_init(), its submitter's to free
+ *      |  ^
+ *      |  |     uvw_submit() refused it, or uvw_cancel() took it back
+ *      v  |
+ *     WAITING   in its lane <-------------------------------+
+ *      |  ^                                                 |
+ *      |  |     UVW_AGAIN                                   |
+ *      v  |                                                 |
+ *     RUNNING   on a worker                                 |
+ *      |                                                    |
+ *      |        UVW_DONE, UVW_ASK                           |
+ *      v                                                    |
+ *     PASSED    to its completions                          |
+ *      |  |                                                 |
+ *      |  +---> uvw_completions_take(): its submitter's ----+
+ *      |        again, to free, or if it asked for something
+ *      |        to be given that and submitted again
+ *      |
+ *      +------> an orphan, if they have closed or it has none: the worker
+ *               frees it, or if it has a token, who takes the orphans
+ *
+ * A job that runs is not taken back. uvw_cancel() sets its stop flag; its next
+ * step sees that, ends with ECANCELED, and the job goes the usual way.
  *
  * The engine never includes Python.h and never calls Python; a job's token is
  * a pointer it only carries. */
@@ -36,7 +54,7 @@ typedef struct uvw_job uvw_job;
 enum uvw_step {
   UVW_DONE,  /* the job has ended, job->error tells how */
   UVW_AGAIN, /* back to the tail of its lane, so that others get their turn */
-  UVW_ASK    /* to its completions, which gives what job->ask names */
+  UVW_ASK    /* to its completions; its submitter gives what job->ask names */
 };
 
 /* What a job may ask of its loop between two steps. */

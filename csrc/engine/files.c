@@ -109,9 +109,9 @@ static int files_open_beside(uvw__replacement *r, size_t room, mode_t mode, int 
   return error;
 }
 
-/* A set-id bit is kept with the owner or group that it stands for. Where the
- * group is another one, its members and all others get only what both the old
- * group and all others had. */
+/* A set-id bit is kept only with the owner or group that it lends. If the group
+ * had to change, the new group and everybody else get what the old group and
+ * everybody else both had: so nobody gets more than before. */
 static mode_t files_mode_to_keep(const struct stat *old, const struct stat *new) {
   mode_t mode = old->st_mode & 07777;
   if (new->st_uid != old->st_uid)

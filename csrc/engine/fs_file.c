@@ -2,8 +2,8 @@
  * copy_file.
  *
  * Everything is opened with O_NONBLOCK, so that no FIFO or device holds a
- * worker: a descriptor that would block goes back to its loop (UVW_ASK),
- * whose loop waits for it with all its others. Large work is done in chunks;
+ * worker: a job whose descriptor would block goes back to its loop (UVW_ASK),
+ * which waits for that with all its others. Large work is done in chunks;
  * between two of them a job may be stopped or give way. */
 #include "files.h"
 #include "internal.h"
@@ -25,7 +25,7 @@
  * copied there. */
 #define OWN_BUFFER ((size_t)128 << 10)
 
-static int ask(uvw_fs *fs, int what) {
+static int fs_ask(uvw_fs *fs, int what) {
   fs->job.ask = (uint8_t)what;
   return UVW_ASK;
 }
@@ -33,10 +33,10 @@ static int ask(uvw_fs *fs, int what) {
 /* read_file --------------------------------------------------------------- */
 
 /* More room: a larger buffer of ours while they last, then the loop's. */
-static int grow(uvw_fs *fs, size_t want) {
+static int read_grow(uvw_fs *fs, size_t want) {
   if (fs->borrowed || want > OWN_BUFFER + 1) {
     fs->want = want;
-    return ask(fs, UVW_ASK_MEMORY);
+    return fs_ask(fs, UVW_ASK_MEMORY);
   }
   size_t capacity = want;
   char *buffer = uvw_buffer_get(&capacity);
@@ -57,16 +57,16 @@ static int read_start(uvw_fs *fs) {
   if (S_ISDIR(fs->st.st_mode))
     return uvw__fs_fail(fs, EISDIR);
   if (!S_ISREG(fs->st.st_mode) || fs->st.st_size == 0)
-    return grow(fs, FIRST_GUESS);
+    return read_grow(fs, FIRST_GUESS);
   if ((uint64_t)fs->st.st_size > fs->max_size)
     return uvw__fs_fail(fs, EFBIG);
   /* One byte more than the file has, so that its end shows in the same call. */
-  return grow(fs, (size_t)fs->st.st_size + 1);
+  return read_grow(fs, (size_t)fs->st.st_size + 1);
 }
 
 /* A FIFO that never had a writer says "end of file" to read() but nothing to
  * poll(); open() without O_NONBLOCK would have waited for the writer. */
-static bool awaits_first_writer(uvw_fs *fs) {
+static bool read_awaits_first_writer(uvw_fs *fs) {
   struct pollfd p = {.fd = fs->fd, .events = POLLIN};
   return S_ISFIFO(fs->st.st_mode) && fs->length == 0 && poll(&p, 1, 0) == 0;
 }
@@ -79,11 +79,11 @@ int uvw__fs_read(uvw_fs *fs) {
     if (fs->length == fs->capacity) {
       if (fs->capacity > SIZE_MAX / 4)
         return uvw__fs_fail(fs, ENOMEM);
-      step = grow(fs, fs->capacity * 2);
+      step = read_grow(fs, fs->capacity * 2);
       continue;
     }
-    if (awaits_first_writer(fs))
-      return ask(fs, UVW_ASK_READABLE);
+    if (read_awaits_first_writer(fs))
+      return fs_ask(fs, UVW_ASK_READABLE);
     size_t room = fs->capacity - fs->length;
     if (room > CHUNK)
       room = CHUNK;
@@ -92,7 +92,7 @@ int uvw__fs_read(uvw_fs *fs) {
       if (errno == EINTR)
         continue;
       if (errno == EAGAIN)
-        return ask(fs, UVW_ASK_READABLE);
+        return fs_ask(fs, UVW_ASK_READABLE);
       return uvw__fs_fail(fs, errno);
     }
     fs->length += (size_t)n;
@@ -133,7 +133,7 @@ static int write_start(uvw_fs *fs) {
     int error = errno;
     /* A FIFO without reader. There is nothing to poll for, so try again. */
     if (error == ENXIO && stat(fs->path, &fs->st) == 0 && S_ISFIFO(fs->st.st_mode))
-      return ask(fs, UVW_ASK_LATER);
+      return fs_ask(fs, UVW_ASK_LATER);
     return uvw__fs_fail(fs, error);
   }
   return UVW__GO_ON;
@@ -171,7 +171,7 @@ int uvw__fs_write(uvw_fs *fs) {
       if (errno == EINTR)
         continue;
       if (errno == EAGAIN)
-        return ask(fs, UVW_ASK_WRITABLE);
+        return fs_ask(fs, UVW_ASK_WRITABLE);
       return uvw__fs_fail(fs, errno);
     }
     fs->offset += (size_t)n;
@@ -254,7 +254,7 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
       return UVW_DONE;
     if (n < 0)
       return errno == EINTR    ? UVW__GO_ON
-             : errno == EAGAIN ? ask(fs, UVW_ASK_READABLE)
+             : errno == EAGAIN ? fs_ask(fs, UVW_ASK_READABLE)
                                : copy_fail(fs, false, errno);
     c->filled = (size_t)n;
     fs->offset = 0;
@@ -262,7 +262,7 @@ static int copy_by_hand(uvw_fs *fs, copying *c) {
   n = write(fs->fd2, fs->buffer + fs->offset, c->filled - fs->offset);
   if (n < 0)
     return errno == EINTR    ? UVW__GO_ON
-           : errno == EAGAIN ? ask(fs, UVW_ASK_WRITABLE)
+           : errno == EAGAIN ? fs_ask(fs, UVW_ASK_WRITABLE)
                              : copy_fail(fs, true, errno);
   fs->offset += (size_t)n;
   return UVW__GO_ON;

@@ -1,8 +1,8 @@
 /* fs jobs on directories: readdir, mkdir with parents, rm.
  *
- * rm holds the descriptor of one directory, however deep the tree is. It works relative to that
- * descriptor and never follows a symbolic link, so nobody can lead it out of
- * the tree; going up it checks that it is where it came from. */
+ * rm holds the descriptor of one directory, however deep the tree is. It works
+ * relative to that descriptor and never follows a symbolic link, so nobody can
+ * lead it out of the tree; going up it checks that it is where it came from. */
 #include "internal.h"
 
 #include <dirent.h>
@@ -22,7 +22,7 @@
  * file systems count 255 characters, not bytes. */
 #define ENTRY_ROOM ((size_t)4096)
 
-static char type_of_mode(mode_t mode) {
+static char readdir_type_of_mode(mode_t mode) {
   return S_ISREG(mode)    ? 'f'
          : S_ISDIR(mode)  ? 'd'
          : S_ISLNK(mode)  ? 'l'
@@ -33,7 +33,7 @@ static char type_of_mode(mode_t mode) {
                           : '?';
 }
 
-static char type_of_entry(int directory, const struct dirent *entry) {
+static char readdir_type_of_entry(int directory, const struct dirent *entry) {
   struct stat st;
   switch (entry->d_type) {
   case DT_REG:
@@ -53,11 +53,11 @@ static char type_of_entry(int directory, const struct dirent *entry) {
   default: /* the file system does not tell */
     if (fstatat(directory, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
       return '?';
-    return type_of_mode(st.st_mode);
+    return readdir_type_of_mode(st.st_mode);
   }
 }
 
-static bool is_dots(const char *name) {
+static bool tree_is_dots(const char *name) {
   return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
@@ -79,12 +79,13 @@ int uvw__fs_readdir(uvw_fs *fs) {
     const struct dirent *entry = readdir(dir);
     if (entry == NULL)
       return uvw__fs_fail(fs, errno);
-    if (is_dots(entry->d_name))
+    if (tree_is_dots(entry->d_name))
       continue;
     size_t length = strlen(entry->d_name) + 1;
     if (length >= ENTRY_ROOM)
       return uvw__fs_fail(fs, ENAMETOOLONG);
-    fs->buffer[fs->length] = fs->flags & UVW_FS_TYPES ? type_of_entry(dirfd(dir), entry) : '?';
+    fs->buffer[fs->length] =
+        fs->flags & UVW_FS_TYPES ? readdir_type_of_entry(dirfd(dir), entry) : '?';
     memcpy(fs->buffer + fs->length + 1, entry->d_name, length);
     fs->length += length + 1;
     if (fs->capacity - fs->length < ENTRY_ROOM) {
@@ -102,7 +103,7 @@ void uvw__fs_readdir_cleanup(uvw_fs *fs) {
 
 /* mkdir ------------------------------------------------------------------- */
 
-static int is_directory(const char *path) {
+static int mkdir_is_directory(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
@@ -110,7 +111,7 @@ static int is_directory(const char *path) {
 /* Makes what is missing from the top down. Others may be making the same
  * path: whatever exists by now is as good. The result is the first directory
  * that this call made, or nothing. */
-static int make_parents(uvw_fs *fs) {
+static int mkdir_make_parents(uvw_fs *fs) {
   char *path = strdup(fs->path);
   if (path == NULL)
     return ENOMEM;
@@ -140,7 +141,7 @@ static int make_parents(uvw_fs *fs) {
       path[up] = '\0';
       at = up;
       continue;
-    } else if (!is_directory(path)) {
+    } else if (!mkdir_is_directory(path)) {
       error = failure;
       break;
     }
@@ -159,8 +160,8 @@ static int make_parents(uvw_fs *fs) {
 
 int uvw__fs_mkdir(uvw_fs *fs) {
   if (fs->flags & UVW_FS_PARENTS)
-    return uvw__fs_fail(fs, make_parents(fs));
-  return uvw__fs_fail(fs, mkdir(fs->path, fs->mode) == 0 ? 0 : errno);
+    return uvw__fs_fail(fs, mkdir_make_parents(fs));
+  return uvw__fs_end(fs, mkdir(fs->path, fs->mode));
 }
 
 /* rm ---------------------------------------------------------------------- */
@@ -184,7 +185,7 @@ typedef struct {
   int fd;   /* the current directory */
 } removal;
 
-static int path_append(removal *r, const char *name) {
+static int rm_path_append(removal *r, const char *name) {
   size_t length = strlen(name), need = r->path_length + length + 2;
   if (need > r->path_capacity) {
     size_t capacity = need * 2;
@@ -204,7 +205,7 @@ static int path_append(removal *r, const char *name) {
 /* The error concerns `name` in the current directory, or that itself. */
 static int rm_fail(uvw_fs *fs, const char *name, int error) {
   removal *r = fs->walk;
-  if (r->path_length > 0 && (name == NULL || path_append(r, name) == 0)) {
+  if (r->path_length > 0 && (name == NULL || rm_path_append(r, name) == 0)) {
     fs->error_path = r->path;
     r->path = NULL;
   }
@@ -213,7 +214,7 @@ static int rm_fail(uvw_fs *fs, const char *name, int error) {
 
 /* Makes `fd`, which is at `name` below the current directory, the current
  * one. Takes the descriptor, whatever happens. */
-static int enter(removal *r, int fd, const char *name) {
+static int rm_enter(removal *r, int fd, const char *name) {
   struct stat st;
   int copy = -1, error = 0;
   if (r->depth == r->capacity) {
@@ -237,7 +238,7 @@ static int enter(removal *r, int fd, const char *name) {
     close(copy);
     goto failed;
   }
-  error = path_append(r, name);
+  error = rm_path_append(r, name);
   if (error != 0)
     goto failed;
   r->levels[r->depth++] =
@@ -255,7 +256,7 @@ failed:
   return error;
 }
 
-static int remember(level *l, const char *name) {
+static int rm_remember(level *l, const char *name) {
   size_t length = strlen(name) + 1;
   if (l->filled + length > l->capacity) {
     size_t capacity = (l->filled + length) * 2;
@@ -280,17 +281,17 @@ static int rm_entry(uvw_fs *fs, removal *r) {
     r->dir = NULL;
     return error == 0 ? UVW__GO_ON : rm_fail(fs, NULL, error);
   }
-  if (is_dots(entry->d_name))
+  if (tree_is_dots(entry->d_name))
     return UVW__GO_ON;
   int error = 0;
   if (entry->d_type == DT_DIR) {
-    error = remember(&r->levels[r->depth - 1], entry->d_name);
+    error = rm_remember(&r->levels[r->depth - 1], entry->d_name);
   } else if (unlinkat(r->fd, entry->d_name, 0) != 0 && errno != ENOENT) {
     error = errno;
     struct stat st;
     /* The type was unknown, or has changed since. */
     if (fstatat(r->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-      error = remember(&r->levels[r->depth - 1], entry->d_name);
+      error = rm_remember(&r->levels[r->depth - 1], entry->d_name);
   }
   return error == 0 ? UVW__GO_ON : rm_fail(fs, entry->d_name, error);
 }
@@ -301,7 +302,7 @@ static int rm_move(uvw_fs *fs, removal *r) {
   if (l->used < l->filled) {
     const char *name = l->names + l->used;
     int fd = openat(r->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int error = fd < 0 ? errno : enter(r, fd, name);
+    int error = fd < 0 ? errno : rm_enter(r, fd, name);
     if (fd < 0 && error == ENOENT) {
       l->used += strlen(name) + 1;
       return UVW__GO_ON;
@@ -364,7 +365,7 @@ static int rm_start(uvw_fs *fs) {
   }
   r->fd = -1;
   fs->walk = r;
-  int error = enter(r, fd, fs->path);
+  int error = rm_enter(r, fd, fs->path);
   return error == 0 ? UVW__GO_ON : uvw__fs_fail(fs, error);
 }
 

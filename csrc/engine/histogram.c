@@ -1,16 +1,16 @@
 /* Log-bucket histograms: eight buckets per power of two, so that any quantile
- * is known within six per cent in a fixed 2 KiB. Callers hold the engine's
+ * is known within six per cent in a fixed 2 KiB each. Callers hold the engine's
  * mutex. */
 #include "internal.h"
 
-static unsigned bucket_of(uint64_t ns) {
+static unsigned hist_bucket_of(uint64_t ns) {
   if (ns < 8)
     return (unsigned)ns;
   unsigned exponent = 63u - (unsigned)__builtin_clzll(ns);
   return (exponent - 2) * 8 + ((unsigned)(ns >> (exponent - 3)) & 7u);
 }
 
-static double middle_of(unsigned bucket) {
+static double hist_middle_of(unsigned bucket) {
   if (bucket < 8)
     return bucket;
   unsigned exponent = bucket / 8 + 2;
@@ -25,10 +25,10 @@ void uvw__hist_add(uvw__hist *hist, uint64_t ns) {
     hist->max = ns;
   hist->count++;
   hist->sum += ns;
-  hist->buckets[bucket_of(ns)]++;
+  hist->buckets[hist_bucket_of(ns)]++;
 }
 
-static double quantile(const uvw__hist *hist, double q) {
+static double hist_quantile(const uvw__hist *hist, double q) {
   /* The counters of the buckets may have wrapped; their own sum may not be
    * hist->count then. */
   uint64_t total = 0, seen = 0;
@@ -38,7 +38,7 @@ static double quantile(const uvw__hist *hist, double q) {
   for (unsigned i = 0; i < UVW__HIST_BUCKETS; i++) {
     seen += hist->buckets[i];
     if (seen > rank) {
-      double value = middle_of(i);
+      double value = hist_middle_of(i);
       if (value < (double)hist->min)
         return (double)hist->min;
       return value > (double)hist->max ? (double)hist->max : value;
@@ -56,7 +56,7 @@ void uvw__hist_read(const uvw__hist *hist, double *out) {
     return;
   out[1] = (double)hist->min / 1e9;
   out[2] = (double)hist->sum / (double)hist->count / 1e9;
-  out[3] = quantile(hist, 0.5) / 1e9;
-  out[4] = quantile(hist, 0.99) / 1e9;
+  out[3] = hist_quantile(hist, 0.5) / 1e9;
+  out[4] = hist_quantile(hist, 0.99) / 1e9;
   out[5] = (double)hist->max / 1e9;
 }

@@ -39,9 +39,9 @@ enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 /* Time in nanoseconds. */
 #define UVW__QUANTUM 1000000u      /* a pump's turn before it goes back to libuv */
 #define UVW__BATCH 200000u         /* one hold of the caller's lock */
-#define UVW__LONG 10000u           /* a lane whose jobs run longer wants more pumps; */
-#define UVW__LONG_ENTERED 30000u   /* those under the callers' lock take turns anyway */
-#define UVW__MEAN_CEILING 1000000u /* one sleeper shall not colour a lane for long */
+#define UVW__LONG 10000u           /* a lane whose mean is longer wants more pumps; */
+#define UVW__LONG_ENTERED 30000u   /* this long under the callers' lock: there they take turns */
+#define UVW__MEAN_CEILING 1000000u /* in a mean a run counts as this long at most */
 #define UVW__SPIN 50000u           /* the longest wait for work without sleeping */
 #define UVW__SETTLE 3000u          /* without a submit, before the callers' lock is taken */
 #define UVW__WATCH 200000u         /* how soon an overrun is noticed */

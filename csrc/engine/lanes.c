@@ -51,17 +51,17 @@ static unsigned lane_default_limit(const uvw__lane *lane, unsigned size) {
 
 /* The workers of a pool of that size for all that is not io: one is left to
  * io. A pool of one cannot do that; there all kinds take turns on it. */
-static unsigned limited_places(unsigned size) { return size > 1 ? size - 1 : 1; }
+static unsigned lanes_limited_places(unsigned size) { return size > 1 ? size - 1 : 1; }
 
 unsigned uvw__lane_limit(const uvw__lane *lane, unsigned size) {
-  unsigned most = lane->io ? size : limited_places(size);
+  unsigned most = lane->io ? size : lanes_limited_places(size);
   unsigned limit = lane->limit != 0 ? lane->limit : lane_default_limit(lane, size);
   return limit < most ? limit : most;
 }
 
 /* Jobs of the lane that could start now. Limits may have been lowered. */
 unsigned uvw__lane_free(const uvw__lane *lane) {
-  unsigned limit = uvw__lane_limit(lane, E.size), cap = limited_places(E.size);
+  unsigned limit = uvw__lane_limit(lane, E.size), cap = lanes_limited_places(E.size);
   unsigned own = limit > lane->running ? limit - lane->running : 0;
   unsigned all = cap > E.running_limited ? cap - E.running_limited : 0;
   return lane->io || own < all ? own : all;
@@ -86,7 +86,7 @@ void uvw__block(uvw_job *job, bool blocked) {
 
 bool uvw__lane_stuck(const uvw__lane *lane) {
   return lane->blocked >= uvw__lane_limit(lane, E.size) ||
-         (!lane->io && E.blocked_limited >= limited_places(E.size)) || E.blocked >= E.size;
+         (!lane->io && E.blocked_limited >= lanes_limited_places(E.size)) || E.blocked >= E.size;
 }
 
 bool uvw__lane_ready(const uvw__lane *lane) {

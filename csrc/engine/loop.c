@@ -27,21 +27,21 @@ struct uvw_loop {
 
 static _Thread_local uvw_loop *running_here;
 
-static void on_wake(uv_poll_t *handle, int status, int events) {
+static void loop_on_wake(uv_poll_t *handle, int status, int events) {
   (void)status;
   (void)events;
   ((uvw_loop *)handle->data)->waiting = true;
 }
 
-static void on_signal(uv_poll_t *handle, int status, int events) {
+static void loop_on_signal(uv_poll_t *handle, int status, int events) {
   char drain[64];
   uvw_loop *loop = handle->data;
   while (read(loop->signal_fds[0], drain, sizeof(drain)) > 0)
     ;
-  on_wake(handle, status, events);
+  loop_on_wake(handle, status, events);
 }
 
-static void on_check(uv_check_t *handle) {
+static void loop_on_check(uv_check_t *handle) {
   uvw_loop *loop = handle->data;
   if (loop->waiting) {
     loop->waiting = false;
@@ -49,22 +49,22 @@ static void on_check(uv_check_t *handle) {
   }
 }
 
-static void on_stop(uv_async_t *handle) { uv_stop(handle->loop); }
+static void loop_on_stop(uv_async_t *handle) { uv_stop(handle->loop); }
 
-static int open_handles(uvw_loop *loop) {
+static int loop_open_handles(uvw_loop *loop) {
   int error = uv_check_init(&loop->uv, &loop->check);
   if (error == 0)
-    error = uv_check_start(&loop->check, on_check);
+    error = uv_check_start(&loop->check, loop_on_check);
   if (error == 0)
-    error = uv_async_init(&loop->uv, &loop->stop, on_stop);
+    error = uv_async_init(&loop->uv, &loop->stop, loop_on_stop);
   if (error == 0)
     error = uv_poll_init(&loop->uv, &loop->wake, uvw_completions_fd(loop->completions));
   if (error == 0)
-    error = uv_poll_start(&loop->wake, UV_READABLE, on_wake);
+    error = uv_poll_start(&loop->wake, UV_READABLE, loop_on_wake);
   if (error == 0)
     error = uv_poll_init(&loop->uv, &loop->signal, loop->signal_fds[0]);
   if (error == 0)
-    error = uv_poll_start(&loop->signal, UV_READABLE, on_signal);
+    error = uv_poll_start(&loop->signal, UV_READABLE, loop_on_signal);
   if (error != 0)
     return error;
   loop->check.data = loop->wake.data = loop->signal.data = loop;
@@ -89,7 +89,7 @@ int uvw_loop_new(uvw_loop **out, void (*hook)(void *), void *data) {
   error = loop->completions == NULL ? UV_EMFILE : uv_loop_init(&loop->uv);
   if (error != 0)
     goto no_loop;
-  error = open_handles(loop);
+  error = loop_open_handles(loop);
   if (error != 0) {
     uvw_loop_close(loop);
     return error;
@@ -139,7 +139,7 @@ uint64_t uvw_loop_now(uvw_loop *loop) { return uv_now(&loop->uv); }
 int uvw_loop_alive(uvw_loop *loop) { return uv_loop_alive(&loop->uv); }
 int uvw_loop_stale(uvw_loop *loop) { return uvw_completions_stale(loop->completions); }
 
-static void close_handle(uv_handle_t *handle, void *arg) {
+static void loop_close_handle(uv_handle_t *handle, void *arg) {
   (void)arg;
   if (!uv_is_closing(handle))
     uv_close(handle, NULL);
@@ -151,7 +151,7 @@ void uvw_loop_close(uvw_loop *loop) {
   if (uvw_loop_stale(loop)) {
     uvw_abandon_loop(&loop->uv);
   } else {
-    uv_walk(&loop->uv, close_handle, NULL);
+    uv_walk(&loop->uv, loop_close_handle, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)
       ;
     uv_loop_close(&loop->uv);

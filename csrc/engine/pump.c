@@ -51,7 +51,7 @@ static _Thread_local unsigned number; /* of the worker, from 1 */
 
 unsigned uvw_worker_number(void) { return number; }
 
-static void name_this_thread(void) {
+static void pump_name_thread(void) {
   static atomic_uint count;
   char name[16];
   if (number != 0)
@@ -110,9 +110,9 @@ static void pump_done(uv_work_t *request, int status) {
   E.spare_pumps = p;
 }
 
-static void run_pump(uv_work_t *request);
+static void pump_run(uv_work_t *request);
 
-static bool start_pump(bool watching) {
+static bool pump_start(bool watching) {
   if (E.spare_pumps == NULL)
     uv_run(E.carrier, UV_RUN_NOWAIT); /* reaps finished ones by pump_done() */
   pump *p = E.spare_pumps;
@@ -122,7 +122,7 @@ static bool start_pump(bool watching) {
     return false; /* another pump will end, or the next submit will try again */
   p->request.data = p;
   p->watching = watching;
-  uv_queue_work(E.carrier, &p->request, run_pump, pump_done); /* fails on a NULL callback only */
+  uv_queue_work(E.carrier, &p->request, pump_run, pump_done); /* fails on a NULL callback only */
   E.pumps++;
   E.starting++;
   return true;
@@ -138,11 +138,11 @@ void uvw__serve(void) {
     /* A pump is in a short job and will be back. If it is not, the watch
      * notices. */
     if (E.watching == 0 && E.pumps < E.size)
-      start_pump(true);
+      pump_start(true);
   } else if (E.watching > 0) {
     uv_cond_signal(&E.watch);
   } else if (E.pumps < E.size) {
-    start_pump(false);
+    pump_start(false);
   }
 }
 
@@ -160,7 +160,7 @@ void uvw__note_submit(uint64_t now) {
 }
 
 /* True if something was submitted meanwhile. */
-static bool spin_for_work(void) {
+static bool pump_spin(void) {
   if (E.idle_since == 0)
     E.idle_since = uv_hrtime();
   if (E.spinning > 0 || E.mean_gap > UVW__SPIN || E.pumps - E.watching > 1)
@@ -184,7 +184,7 @@ static bool spin_for_work(void) {
 /* Whoever submitted just now holds the callers' lock, and will for as long as
  * it submits more. Asking for the lock now would mean to sleep for it, and to
  * be woken when it is free; a few microseconds later it often is. */
-static void let_submitters_finish(void) {
+static void pump_let_submitters_finish(void) {
   unsigned seen = atomic_load_explicit(&E.submits, memory_order_relaxed);
   uint64_t now = uv_hrtime(), end = now + UVW__SPIN, quiet = now + UVW__SETTLE;
   while (now < quiet && now < end) {
@@ -201,7 +201,7 @@ static void let_submitters_finish(void) {
 
 /* Sleeps beside the working pumps. True: work waits and nobody ends anything,
  * so take part. */
-static bool watch(void) {
+static bool pump_watch(void) {
   unsigned idle = 0;
   uint64_t end = uv_hrtime() + 50 * UVW__QUANTUM;
   E.watching++;
@@ -222,12 +222,12 @@ static bool watch(void) {
 
 /* A pump's turn ----------------------------------------------------------- */
 
-static void deliver(uvw_job *job) {
+static void pump_deliver(uvw_job *job) {
   if (job != NULL && (job->completions == NULL || !uvw__completions_push(job->completions, job)))
     uvw__orphan(job);
 }
 
-static void run_pump(uv_work_t *request) {
+static void pump_run(uv_work_t *request) {
   pump *self = request->data;
   const uvw_kind *held = NULL; /* the kind whose caller's lock we hold */
   uint64_t held_since = 0, now = uv_hrtime();
@@ -235,11 +235,11 @@ static void run_pump(uv_work_t *request) {
   bool spun = false;        /* the last job was found by spinning */
   uvw_job *finished = NULL; /* accounted for, not yet delivered */
 
-  name_this_thread();
+  pump_name_thread();
   uvw__lock(&E.mutex);
   E.starting--;
   if (self->watching) {
-    if (!watch())
+    if (!pump_watch())
       goto out;
     now = uv_hrtime();
     end = now + UVW__QUANTUM;
@@ -249,7 +249,7 @@ static void run_pump(uv_work_t *request) {
     uvw_job *job = uvw__pick(held != NULL && !batch_over ? held->enter : NULL);
     bool changes = held != NULL && (batch_over || job == NULL || job->kind->enter != held->enter);
     if (job == NULL && held == NULL && finished == NULL) {
-      if (!spin_for_work())
+      if (!pump_spin())
         break;
       spun = true;
       now = uv_hrtime();
@@ -270,7 +270,7 @@ static void run_pump(uv_work_t *request) {
     uv_mutex_unlock(&E.mutex);
 
     if (finished != NULL) {
-      deliver(finished);
+      pump_deliver(finished);
       finished = NULL;
       now = uv_hrtime();
     }
@@ -285,7 +285,7 @@ static void run_pump(uv_work_t *request) {
     if (enters) {
       held = job->kind;
       if (spun)
-        let_submitters_finish();
+        pump_let_submitters_finish();
       held->enter();
       held_since = uv_hrtime();
       end += held_since - now; /* the wait for it is not our turn */
@@ -316,7 +316,7 @@ static void run_pump(uv_work_t *request) {
   }
   if (held != NULL || finished != NULL) {
     uv_mutex_unlock(&E.mutex);
-    deliver(finished);
+    pump_deliver(finished);
     if (held != NULL)
       held->leave();
     uvw__lock(&E.mutex);

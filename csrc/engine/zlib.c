@@ -21,7 +21,7 @@
 #define COPY_STEP ((size_t)4 << 20)
 #define HOLDING_MOST ((size_t)64 << 20)
 
-static atomic_size_t holding;
+static atomic_size_t held_by_all;
 
 struct uvw_zlib_stream {
   atomic_uint references;
@@ -65,28 +65,28 @@ void uvw_zlib_stream_unref(uvw_zlib_stream *stream) {
 
 /* A step ------------------------------------------------------------------ */
 
-static int end(uvw_zlib *z, int error) {
+static int zlib_end(uvw_zlib *z, int error) {
   z->job.error = error;
   return UVW_DONE;
 }
 
-static int fail(uvw_zlib *z, int trouble, int number, const char *code, const char *message) {
+static int zlib_fail(uvw_zlib *z, int trouble, int number, const char *code, const char *message) {
   z->failure = (uvw_zlib_failure){trouble, number, code, message};
-  return end(z, UVW_EFAILED);
+  return zlib_end(z, UVW_EFAILED);
 }
 
-static int fail_as_codec(uvw_zlib *z) {
+static int zlib_fail_as_codec(uvw_zlib *z) {
   z->failure = z->codec->failure;
-  return end(z, UVW_EFAILED);
+  return zlib_end(z, UVW_EFAILED);
 }
 
-static void drop_buffer(uvw_zlib *z) {
+static void zlib_drop_buffer(uvw_zlib *z) {
   uvw_buffer_put(z->buffer, z->capacity);
   z->buffer = NULL;
   z->capacity = 0;
 }
 
-static void drop_codec(uvw_zlib *z) {
+static void zlib_drop_codec(uvw_zlib *z) {
   if (z->stream == NULL)
     uvw__codec_close(z->codec);
   z->codec = NULL;
@@ -95,38 +95,39 @@ static void drop_codec(uvw_zlib *z) {
 }
 
 /* In a forked child: the jobs are the parent's. */
-static void zlib_after_fork(void) { atomic_store_explicit(&holding, 0, memory_order_relaxed); }
+static void zlib_after_fork(void) { atomic_store_explicit(&held_by_all, 0, memory_order_relaxed); }
 
 static void zlib_watch_forks(void) { pthread_atfork(NULL, NULL, zlib_after_fork); }
 
 void uvw__zlib_hold(size_t size) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, zlib_watch_forks);
-  atomic_fetch_add_explicit(&holding, size, memory_order_relaxed);
+  atomic_fetch_add_explicit(&held_by_all, size, memory_order_relaxed);
 }
 
 void uvw__zlib_release(size_t size) {
-  atomic_fetch_sub_explicit(&holding, size, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&held_by_all, size, memory_order_relaxed);
 }
 
-/* Who gives way lets another job begin. While there are many it gives way to
- * other lanes alone, and goes before those of its own that have not begun. */
+/* A job that gives way goes to the tail of its lane, so others there begin. When
+ * those that have begun hold too much it goes to the front instead, and gives
+ * way to other lanes alone. */
 int uvw__zlib_interlude(uvw_job *job) {
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
     return UVW_DONE;
   }
-  bool many = atomic_load_explicit(&holding, memory_order_relaxed) > HOLDING_MOST;
+  bool enough = atomic_load_explicit(&held_by_all, memory_order_relaxed) > HOLDING_MOST;
   if (!uvw_should_yield(job))
     return UVW__GO_ON;
-  job->first = many;
+  job->first = enough;
   return UVW_AGAIN;
 }
 
-static bool grow(uvw_zlib *z) {
+static bool zlib_grow(uvw_zlib *z) {
   size_t capacity = 2 * z->capacity;
   if (z->capacity == 0)
-    capacity = uvw__codec_guess(z->codec->config->format, z->data, z->size);
+    capacity = uvw__codec_guess(z->codec->ops, z->data, z->size);
   if (z->capacity == 0 && capacity > z->enough)
     capacity = (size_t)z->enough;
   if (capacity > z->limit)
@@ -142,29 +143,29 @@ static bool grow(uvw_zlib *z) {
 }
 
 /* The result, or so much of it as the submitter wanted at once. */
-static int give(uvw_zlib *z) {
-  drop_codec(z);
+static int zlib_give(uvw_zlib *z) {
+  zlib_drop_codec(z);
   if (z->length > z->limit)
-    return fail(z, UVW_ZLIB_TOO_LARGE, 0, "ERR_BUFFER_TOO_LARGE", NULL);
+    return zlib_fail(z, UVW_ZLIB_TOO_LARGE, 0, "ERR_BUFFER_TOO_LARGE", NULL);
   if (z->length <= OWN_BUFFER)
-    return end(z, 0);
+    return zlib_end(z, 0);
   z->job.ask = UVW_ASK_MEMORY;
   z->job.first = true; /* or finished results would pile up behind all that waits */
   return UVW_ASK;
 }
 
-static int copy_out(uvw_zlib *z) {
+static int zlib_copy_out(uvw_zlib *z) {
   while (z->copied < z->length) {
     size_t n = z->length - z->copied < COPY_STEP ? z->length - z->copied : COPY_STEP;
     memcpy(z->target + z->copied, z->buffer + z->copied, n);
     z->copied += n;
     if (uvw_stopping(&z->job))
-      return end(z, ECANCELED);
+      return zlib_end(z, ECANCELED);
   }
-  return end(z, 0);
+  return zlib_end(z, 0);
 }
 
-static bool open_codec(uvw_zlib *z) {
+static bool zlib_open_codec(uvw_zlib *z) {
   if (z->stream != NULL && z->stream->codec != NULL) {
     z->codec = z->stream->codec;
     return true;
@@ -176,7 +177,7 @@ static bool open_codec(uvw_zlib *z) {
   if (z->stream != NULL) {
     z->stream->codec = z->codec;
   } else {
-    z->holding = uvw__codec_weight(config);
+    z->holding = z->codec->ops->weight(config);
     uvw__zlib_hold(z->holding);
   }
   return true;
@@ -184,7 +185,7 @@ static bool open_codec(uvw_zlib *z) {
 
 /* Whether the codec, having been given all there is, has done what it was
  * asked for. */
-static bool complete(const uvw_zlib *z) {
+static bool zlib_is_complete(const uvw_zlib *z) {
   const uvw__codec *codec = z->codec;
   if (codec->ended && !codec->ops->encodes)
     return true;
@@ -193,11 +194,11 @@ static bool complete(const uvw_zlib *z) {
   return codec->ended || !codec->ops->encodes || z->flush != codec->ops->finish;
 }
 
-static int pass_on(uvw_zlib *z) {
+static int zlib_pass_on(uvw_zlib *z) {
   uvw__codec *codec = z->codec;
   for (;;) {
-    if (z->length == z->capacity && !grow(z))
-      return end(z, ENOMEM);
+    if (z->length == z->capacity && !zlib_grow(z))
+      return zlib_end(z, ENOMEM);
     size_t left = z->size - z->offset;
     size_t piece = left < codec->piece ? left : codec->piece;
     size_t room = z->capacity - z->length;
@@ -210,112 +211,109 @@ static int pass_on(uvw_zlib *z) {
     const uint8_t *data =
         uvw__buffer_snapshot(z->data + z->offset, piece, z->changeable, &copy, &copy_size);
     if (data == NULL && piece > 0)
-      return end(z, ENOMEM);
+      return zlib_end(z, ENOMEM);
     uvw__io io = {data, piece, z->buffer + z->length, room};
     codec->job = &z->job;
     int trouble = codec->ops->step(codec, &io, piece == left ? z->flush : 0);
     uvw_buffer_put(copy, copy_size);
     if (trouble != UVW_ZLIB_FINE)
-      return uvw_stopping(&z->job) ? end(z, ECANCELED) : fail_as_codec(z);
+      return uvw_stopping(&z->job) ? zlib_end(z, ECANCELED) : zlib_fail_as_codec(z);
     bool stuck = io.in_left == piece && io.out_left == room && !codec->pending;
     z->offset += piece - io.in_left;
     z->length += room - io.out_left;
     if (z->length > z->limit)
-      return give(z);
-    if (complete(z)) {
+      return zlib_give(z);
+    if (zlib_is_complete(z)) {
       z->ended = codec->ended;
       if (!codec->ended && !codec->ops->encodes && z->flush == codec->ops->finish)
         break;
-      return give(z);
+      return zlib_give(z);
     }
     if (z->length >= z->enough)
-      return give(z);
+      return zlib_give(z);
     if (stuck)
       break;
     int next = uvw__zlib_interlude(&z->job);
     if (next != UVW__GO_ON)
       return next;
   }
-  return fail(z, UVW_ZLIB_TRUNCATED, -5, "Z_BUF_ERROR", "unexpected end of file");
+  return zlib_fail(z, UVW_ZLIB_TRUNCATED, -5, "Z_BUF_ERROR", "unexpected end of file");
 }
 
-static int change_params(uvw_zlib *z) {
+static int zlib_change_params(uvw_zlib *z) {
   uvw__codec *codec = z->codec;
+  if (codec->ops->params == NULL)
+    return zlib_give(z); /* as in Node */
   do {
-    if (z->capacity - z->length < OWN_BUFFER / 2 && !grow(z))
-      return end(z, ENOMEM);
+    if (z->capacity - z->length < OWN_BUFFER / 2 && !zlib_grow(z))
+      return zlib_end(z, ENOMEM);
     uvw__io io = {NULL, 0, z->buffer + z->length, z->capacity - z->length};
     if (codec->ops->params(codec, &io, z->config.level, z->config.strategy) != UVW_ZLIB_FINE)
-      return fail_as_codec(z);
+      return zlib_fail_as_codec(z);
     z->length = z->capacity - io.out_left;
   } while (codec->pending);
-  return give(z);
+  return zlib_give(z);
 }
 
-static int reset(uvw_zlib *z) {
+static int zlib_reset(uvw_zlib *z) {
   uvw__codec *codec = z->codec;
   codec->ended = codec->pending = false;
   if (codec->ops->reset(codec) != UVW_ZLIB_FINE)
-    return fail_as_codec(z);
-  return end(z, 0);
+    return zlib_fail_as_codec(z);
+  return zlib_end(z, 0);
 }
 
-static bool deflates(int format) { return uvw__codec_ops_of(format) == &uvw__deflate_ops; }
-
-static bool inflates(int format) { return uvw__codec_ops_of(format) == &uvw__inflate_ops; }
-
-static bool try_whole(uvw_zlib *z, uint64_t most) {
-  return deflates(z->config.format)   ? uvw__fast_encode(z)
-         : inflates(z->config.format) ? uvw__fast_decode(z, most)
-                                      : false;
+static bool zlib_try_at_once(uvw_zlib *z, uint64_t most) {
+  const uvw__codec_ops *ops = uvw__codec_ops_of(z->config.format);
+  return ops->at_once != NULL && ops->at_once(z, most);
 }
 
 /* A job ------------------------------------------------------------------- */
 
-static int step(uvw_zlib *z) {
+static int zlib_step(uvw_zlib *z) {
   if (uvw_stopping(&z->job))
-    return end(z, ECANCELED);
+    return zlib_end(z, ECANCELED);
   if (z->target != NULL)
-    return copy_out(z);
+    return zlib_copy_out(z);
   if (z->stream == NULL && !z->tried) {
     z->tried = true;
-    if (try_whole(z, UINT64_MAX))
-      return give(z);
+    if (zlib_try_at_once(z, UINT64_MAX))
+      return zlib_give(z);
   }
-  if (z->codec == NULL && !open_codec(z))
-    return end(z, UVW_EFAILED);
+  if (z->codec == NULL && !zlib_open_codec(z))
+    return zlib_end(z, UVW_EFAILED);
   switch (z->action) {
   case UVW_ZLIB_PARAMS:
-    return change_params(z);
+    return zlib_change_params(z);
   case UVW_ZLIB_RESET:
-    return reset(z);
+    return zlib_reset(z);
   default:
-    return pass_on(z);
+    return zlib_pass_on(z);
   }
 }
 
 /* What is large is freed here, or the submitter's thread would have to. */
-static int run(uvw_job *job) {
+static int zlib_run(uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
-  int result = step(z);
+  int result = zlib_step(z);
   if (result == UVW_DONE)
-    drop_codec(z);
+    zlib_drop_codec(z);
   if (result == UVW_DONE && (job->error != 0 || z->target != NULL))
-    drop_buffer(z);
+    zlib_drop_buffer(z);
   return result;
 }
 
-static void destroy(uvw_job *job) {
+static void zlib_destroy(uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
-  drop_codec(z);
+  zlib_drop_codec(z);
   if (z->stream != NULL)
     atomic_store_explicit(&z->stream->busy, false, memory_order_release);
   uvw_zlib_stream_unref(z->stream);
-  drop_buffer(z);
+  zlib_drop_buffer(z);
   free(z);
 }
 
-static const uvw_kind zlib_kind = {"zlib", run, destroy, NULL, NULL};
+static const uvw_kind zlib_kind = {"zlib", zlib_run, zlib_destroy, NULL, NULL};
 
 uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_completions *completions, void *token) {
   uvw_zlib_stream *stream = args->stream;
@@ -345,8 +343,8 @@ uvw_zlib *uvw_zlib_new(const uvw_zlib_args *args, uvw_completions *completions, 
 }
 
 bool uvw_zlib_try_now(uvw_zlib *z) {
-  if (!try_whole(z, OWN_BUFFER))
+  if (!zlib_try_at_once(z, OWN_BUFFER))
     return false;
-  give(z);
+  zlib_give(z);
   return true;
 }

@@ -13,19 +13,14 @@
 #include <setjmp.h>
 #include <stdlib.h>
 
-static int fail_to_open(uvw__codec *codec) {
+static int brotli_fail_to_open(uvw__codec *codec) {
   return uvw__codec_fail(codec, UVW_ZLIB_NO_MEMORY, 0, "ERR_ZLIB_INITIALIZATION_FAILED",
                          "Initialization failed");
 }
 
-static int fail_param(uvw__codec *codec) {
+static int brotli_fail_param(uvw__codec *codec) {
   return uvw__codec_fail(codec, UVW_ZLIB_MISUSED, 0, "ERR_BROTLI_PARAM_SET_FAILED",
                          "Setting parameter failed");
-}
-
-static int no_params(uvw__codec *codec, uvw__io *io, int level, int strategy) {
-  (void)codec, (void)io, (void)level, (void)strategy;
-  return UVW_ZLIB_FINE;
 }
 
 /* Encoder ----------------------------------------------------------------- */
@@ -42,14 +37,14 @@ typedef struct {
   jmp_buf *way_out; /* of a step */
 } encoder;
 
-static void leave_to_stop(encoder *e) {
+static void brotli_leave_to_stop(encoder *e) {
   if (e->way_out != NULL && uvw_stopping(e->base.job))
     longjmp(*e->way_out, 1);
 }
 
-static void *take(void *opaque, size_t size) {
+static void *brotli_alloc(void *opaque, size_t size) {
   encoder *e = opaque;
-  leave_to_stop(e);
+  brotli_leave_to_stop(e);
   block *b = size < SIZE_MAX - sizeof(*b) ? malloc(sizeof(*b) + size) : NULL;
   if (b == NULL && e->way_out != NULL)
     longjmp(*e->way_out, 1);
@@ -63,7 +58,7 @@ static void *take(void *opaque, size_t size) {
   return b + 1;
 }
 
-static void give_back(void *opaque, void *address) {
+static void brotli_free(void *opaque, void *address) {
   if (address == NULL)
     return;
   block *b = (block *)address - 1;
@@ -71,42 +66,42 @@ static void give_back(void *opaque, void *address) {
   if (b->next != NULL)
     b->next->link = b->link;
   free(b);
-  leave_to_stop(opaque);
+  brotli_leave_to_stop(opaque);
 }
 
-static int encoder_open(uvw__codec *codec) {
+static int brotli_encoder_open(uvw__codec *codec) {
   encoder *e = (encoder *)codec;
   const uvw_zlib_config *config = codec->config;
-  e->state = BrotliEncoderCreateInstance(take, give_back, e);
+  e->state = BrotliEncoderCreateInstance(brotli_alloc, brotli_free, e);
   if (e->state == NULL)
-    return fail_to_open(codec);
+    return brotli_fail_to_open(codec);
   for (size_t i = 0; i < config->param_count; i++)
     if (!BrotliEncoderSetParameter(e->state, (BrotliEncoderParameter)config->params[2 * i],
                                    config->params[2 * i + 1]))
-      return fail_param(codec);
+      return brotli_fail_param(codec);
   return UVW_ZLIB_FINE;
 }
 
-static void encoder_close(uvw__codec *codec) {
+static void brotli_encoder_close(uvw__codec *codec) {
   encoder *e = (encoder *)codec;
   if (e->state != NULL)
     BrotliEncoderDestroyInstance(e->state);
   e->state = NULL;
   while (e->blocks != NULL)
-    give_back(e, e->blocks + 1);
+    brotli_free(e, e->blocks + 1);
 }
 
-static int encoder_step(uvw__codec *codec, uvw__io *io, int flush) {
+static int brotli_encoder_step(uvw__codec *codec, uvw__io *io, int flush) {
   encoder *e = (encoder *)codec;
   jmp_buf way_out;
   if (codec->ended)
     return UVW_ZLIB_FINE;
   if (e->state == NULL)
-    return fail_to_open(codec);
+    return brotli_fail_to_open(codec);
   if (setjmp(way_out) != 0) {
     e->way_out = NULL;
     e->state = NULL;
-    encoder_close(codec);
+    brotli_encoder_close(codec);
     return uvw__codec_fail(codec, UVW_ZLIB_NO_MEMORY, 0, NULL, NULL);
   }
   e->way_out = &way_out;
@@ -121,14 +116,26 @@ static int encoder_step(uvw__codec *codec, uvw__io *io, int flush) {
   return UVW_ZLIB_FINE;
 }
 
-static int encoder_reset(uvw__codec *codec) {
-  encoder_close(codec);
-  return encoder_open(codec);
+static int brotli_encoder_reset(uvw__codec *codec) {
+  brotli_encoder_close(codec);
+  return brotli_encoder_open(codec);
+}
+
+static size_t brotli_encoder_weight(const uvw_zlib_config *config) {
+  (void)config;
+  return (size_t)16 << 20;
 }
 
 const uvw__codec_ops uvw__brotli_encode_ops = {
-    sizeof(encoder), true,      BROTLI_OPERATION_FINISH, encoder_open,
-    encoder_step,    no_params, encoder_reset,           encoder_close};
+    .size = sizeof(encoder),
+    .encodes = true,
+    .finish = BROTLI_OPERATION_FINISH,
+    .open = brotli_encoder_open,
+    .step = brotli_encoder_step,
+    .reset = brotli_encoder_reset,
+    .close = brotli_encoder_close,
+    .weight = brotli_encoder_weight,
+};
 
 /* Decoder ----------------------------------------------------------------- */
 
@@ -137,20 +144,20 @@ typedef struct {
   BrotliDecoderState *state;
 } decoder;
 
-static int decoder_open(uvw__codec *codec) {
+static int brotli_decoder_open(uvw__codec *codec) {
   decoder *d = (decoder *)codec;
   const uvw_zlib_config *config = codec->config;
   d->state = BrotliDecoderCreateInstance(NULL, NULL, NULL);
   if (d->state == NULL)
-    return fail_to_open(codec);
+    return brotli_fail_to_open(codec);
   for (size_t i = 0; i < config->param_count; i++)
     if (!BrotliDecoderSetParameter(d->state, (BrotliDecoderParameter)config->params[2 * i],
                                    config->params[2 * i + 1]))
-      return fail_param(codec);
+      return brotli_fail_param(codec);
   return UVW_ZLIB_FINE;
 }
 
-static int decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
+static int brotli_decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
   decoder *d = (decoder *)codec;
   (void)flush;
   if (codec->ended)
@@ -168,18 +175,29 @@ static int decoder_step(uvw__codec *codec, uvw__io *io, int flush) {
                          BrotliDecoderErrorString(error), "Decompression failed");
 }
 
-static void decoder_close(uvw__codec *codec) {
+static void brotli_decoder_close(uvw__codec *codec) {
   decoder *d = (decoder *)codec;
   if (d->state != NULL)
     BrotliDecoderDestroyInstance(d->state);
   d->state = NULL;
 }
 
-static int decoder_reset(uvw__codec *codec) {
-  decoder_close(codec);
-  return decoder_open(codec);
+static int brotli_decoder_reset(uvw__codec *codec) {
+  brotli_decoder_close(codec);
+  return brotli_decoder_open(codec);
+}
+
+static size_t brotli_decoder_weight(const uvw_zlib_config *config) {
+  (void)config;
+  return (size_t)8 << 20;
 }
 
 const uvw__codec_ops uvw__brotli_decode_ops = {
-    sizeof(decoder), false,     BROTLI_OPERATION_FINISH, decoder_open,
-    decoder_step,    no_params, decoder_reset,           decoder_close};
+    .size = sizeof(decoder),
+    .finish = BROTLI_OPERATION_FINISH,
+    .open = brotli_decoder_open,
+    .step = brotli_decoder_step,
+    .reset = brotli_decoder_reset,
+    .close = brotli_decoder_close,
+    .weight = brotli_decoder_weight,
+};

@@ -8,23 +8,23 @@
 #define PIECE ((size_t)64 << 10)
 #define ROOM ((size_t)256 << 10)
 
+static const uvw__codec_ops *const codec_of_format[] = {
+    [UVW_ZLIB_DEFLATE] = &uvw__deflate_ops,
+    [UVW_ZLIB_INFLATE] = &uvw__inflate_ops,
+    [UVW_ZLIB_GZIP] = &uvw__deflate_ops,
+    [UVW_ZLIB_GUNZIP] = &uvw__inflate_ops,
+    [UVW_ZLIB_DEFLATE_RAW] = &uvw__deflate_ops,
+    [UVW_ZLIB_INFLATE_RAW] = &uvw__inflate_ops,
+    [UVW_ZLIB_UNZIP] = &uvw__inflate_ops,
+    [UVW_ZLIB_BROTLI_DECODE] = &uvw__brotli_decode_ops,
+    [UVW_ZLIB_BROTLI_ENCODE] = &uvw__brotli_encode_ops,
+    [UVW_ZLIB_ZSTD_COMPRESS] = &uvw__zstd_encode_ops,
+    [UVW_ZLIB_ZSTD_DECOMPRESS] = &uvw__zstd_decode_ops,
+};
+
 const uvw__codec_ops *uvw__codec_ops_of(int format) {
-  switch (format) {
-  case UVW_ZLIB_DEFLATE:
-  case UVW_ZLIB_GZIP:
-  case UVW_ZLIB_DEFLATE_RAW:
-    return &uvw__deflate_ops;
-  case UVW_ZLIB_BROTLI_ENCODE:
-    return &uvw__brotli_encode_ops;
-  case UVW_ZLIB_BROTLI_DECODE:
-    return &uvw__brotli_decode_ops;
-  case UVW_ZLIB_ZSTD_COMPRESS:
-    return &uvw__zstd_encode_ops;
-  case UVW_ZLIB_ZSTD_DECOMPRESS:
-    return &uvw__zstd_decode_ops;
-  default:
-    return &uvw__inflate_ops;
-  }
+  int count = sizeof(codec_of_format) / sizeof(codec_of_format[0]);
+  return format > 0 && format < count ? codec_of_format[format] : &uvw__inflate_ops;
 }
 
 int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code,
@@ -35,8 +35,8 @@ int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code
 
 uvw__codec *uvw__codec_open(const uvw_zlib_config *config, uvw_zlib_failure *failure) {
   const uvw__codec_ops *ops = uvw__codec_ops_of(config->format);
-  if (config->whole && ops == &uvw__deflate_ops && uvw__fast_takes(config))
-    ops = &uvw__join_ops;
+  if (config->whole && ops->for_whole != NULL && ops->for_whole->takes(config))
+    ops = ops->for_whole;
   uvw__codec *codec = calloc(1, ops->size);
   if (codec == NULL) {
     *failure = (uvw_zlib_failure){UVW_ZLIB_NO_MEMORY, 0, NULL, NULL};
@@ -61,31 +61,9 @@ void uvw__codec_close(uvw__codec *codec) {
   free(codec);
 }
 
-size_t uvw__codec_guess(int format, const uint8_t *data, size_t size) {
-  const uvw__codec_ops *ops = uvw__codec_ops_of(format);
-  size_t guess = 0;
-  if (ops == &uvw__zstd_encode_ops || ops == &uvw__zstd_decode_ops)
-    guess = uvw__zstd_guess(ops->encodes, data, size);
+size_t uvw__codec_guess(const uvw__codec_ops *ops, const uint8_t *data, size_t size) {
+  size_t guess = ops->guess != NULL ? ops->guess(data, size) : 0;
   if (guess == 0)
     guess = ops->encodes ? size / 2 : size < SIZE_MAX / 4 ? 4 * size : size;
   return guess < ((size_t)1 << 20) ? guess : (size_t)1 << 20;
-}
-
-/* About how much memory a codec takes: for the limit on all of them. */
-size_t uvw__codec_weight(const uvw_zlib_config *config) {
-  switch (config->format) {
-  case UVW_ZLIB_DEFLATE:
-  case UVW_ZLIB_GZIP:
-  case UVW_ZLIB_DEFLATE_RAW:
-    return config->whole ? (size_t)2 << 20 : (size_t)512 << 10;
-  case UVW_ZLIB_BROTLI_ENCODE:
-    return (size_t)16 << 20;
-  case UVW_ZLIB_ZSTD_COMPRESS:
-    return uvw__zstd_weight(config);
-  case UVW_ZLIB_BROTLI_DECODE:
-  case UVW_ZLIB_ZSTD_DECOMPRESS:
-    return (size_t)8 << 20;
-  default:
-    return (size_t)64 << 10;
-  }
 }

@@ -32,17 +32,17 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool keeping;
 
-static void forget(void *value) {
+static void fast_forget(void *value) {
   kept_states *kept = value;
   libdeflate_free_compressor(kept->compressor);
   libdeflate_free_decompressor(kept->decompressor);
   free(kept);
 }
 
-static void make_key(void) { keeping = pthread_key_create(&key, forget) == 0; }
+static void fast_make_key(void) { keeping = pthread_key_create(&key, fast_forget) == 0; }
 
-static kept_states *kept_here(void) {
-  pthread_once(&once, make_key);
+static kept_states *fast_kept(void) {
+  pthread_once(&once, fast_make_key);
   if (!keeping)
     return NULL;
   kept_states *kept = pthread_getspecific(key);
@@ -57,7 +57,7 @@ static kept_states *kept_here(void) {
 /* Encoding ---------------------------------------------------------------- */
 
 /* Other data shows it soon. */
-static bool has_few_letters(const uint8_t *data, size_t size) {
+static bool fast_has_few_letters(const uint8_t *data, size_t size) {
   bool seen[256] = {false};
   unsigned letters = 0;
   for (size_t i = 0; i < size && letters <= 16; i++) {
@@ -72,13 +72,13 @@ size_t uvw__fast_piece(int level) { return level < 7 ? ENCODE_MOST : ENCODE_MOST
 size_t uvw__fast_share(int level, const uint8_t *data, size_t size) {
   size_t most = uvw__fast_piece(level);
   size_t share = size < most ? size : most;
-  return share > most / 2 && has_few_letters(data, share) ? most / 2 : share;
+  return share > most / 2 && fast_has_few_letters(data, share) ? most / 2 : share;
 }
 
 struct libdeflate_compressor *uvw__fast_compressor(int level) {
   if (level < 0)
     level = 6;
-  kept_states *kept = kept_here();
+  kept_states *kept = fast_kept();
   if (kept == NULL)
     return NULL;
   if (kept->compressor == NULL || kept->level != level) {
@@ -94,7 +94,10 @@ bool uvw__fast_takes(const uvw_zlib_config *config) {
          config->strategy == Z_DEFAULT_STRATEGY && config->dictionary == NULL;
 }
 
-bool uvw__fast_encode(uvw_zlib *z) {
+/* It cannot be told to stop at `most`; but its output is hardly larger than its
+ * input, which is small. */
+bool uvw__fast_encode(uvw_zlib *z, uint64_t most) {
+  (void)most;
   const uvw_zlib_config *config = &z->config;
   if (!uvw__fast_takes(config) || z->flush != Z_FINISH ||
       uvw__fast_share(config->level, z->data, z->size) < z->size)
@@ -131,13 +134,13 @@ bool uvw__fast_encode(uvw_zlib *z) {
 
 /* Decoding ---------------------------------------------------------------- */
 
-static uint32_t little_endian(const uint8_t *p) {
+static uint32_t fast_little_endian(const uint8_t *p) {
   return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 /* The format of data that libdeflate is asked for, or 0. A gzip header with a
  * checksum or with unknown flags is zlib's to judge. */
-static int format_of(int format, const uint8_t *data, size_t size) {
+static int fast_format_of(int format, const uint8_t *data, size_t size) {
   bool gzip = size >= 18 && data[0] == 0x1f && data[1] == 0x8b;
   if (format == UVW_ZLIB_UNZIP)
     format = gzip ? UVW_ZLIB_GUNZIP : UVW_ZLIB_INFLATE;
@@ -146,9 +149,9 @@ static int format_of(int format, const uint8_t *data, size_t size) {
   return format;
 }
 
-static enum libdeflate_result decode(struct libdeflate_decompressor *d, int format,
-                                     const uint8_t *data, size_t size, void *out, size_t room,
-                                     size_t *used, size_t *length) {
+static enum libdeflate_result fast_decode(struct libdeflate_decompressor *d, int format,
+                                          const uint8_t *data, size_t size, void *out, size_t room,
+                                          size_t *used, size_t *length) {
   switch (format) {
   case UVW_ZLIB_GUNZIP:
     return libdeflate_gzip_decompress_ex(d, data, size, out, room, used, length);
@@ -160,8 +163,8 @@ static enum libdeflate_result decode(struct libdeflate_decompressor *d, int form
 }
 
 /* gzip tells at its end how large its data is; for the others it is a guess. */
-static size_t first_room(int format, const uint8_t *data, size_t size) {
-  return format == UVW_ZLIB_GUNZIP ? little_endian(data + size - 4) : 4 * size;
+static size_t fast_first_room(int format, const uint8_t *data, size_t size) {
+  return format == UVW_ZLIB_GUNZIP ? fast_little_endian(data + size - 4) : 4 * size;
 }
 
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most) {
@@ -173,15 +176,15 @@ bool uvw__fast_decode(uvw_zlib *z, uint64_t most) {
     most = z->limit;
   if (most > DECODE_MOST_OUT)
     most = DECODE_MOST_OUT;
-  kept_states *kept = kept_here();
+  kept_states *kept = fast_kept();
   if (kept == NULL || (kept->decompressor == NULL &&
                        (kept->decompressor = libdeflate_alloc_decompressor()) == NULL))
     return false;
   void *copy;
   size_t copy_size, used = 0, length = 0;
   const uint8_t *data = uvw__buffer_snapshot(z->data, z->size, z->changeable, &copy, &copy_size);
-  int format = data != NULL ? format_of(config->format, data, z->size) : 0;
-  size_t room = format != 0 ? first_room(format, data, z->size) : 0;
+  int format = data != NULL ? fast_format_of(config->format, data, z->size) : 0;
+  size_t room = format != 0 ? fast_first_room(format, data, z->size) : 0;
   enum libdeflate_result result = LIBDEFLATE_INSUFFICIENT_SPACE;
   if (format == UVW_ZLIB_GUNZIP && room / DENSEST > z->size)
     format = 0; /* it says so, but it cannot be */
@@ -193,7 +196,8 @@ bool uvw__fast_decode(uvw_zlib *z, uint64_t most) {
     if (z->buffer == NULL)
       break;
     room = z->capacity < most ? z->capacity : (size_t)most;
-    result = decode(kept->decompressor, format, data, z->size, z->buffer, room, &used, &length);
+    result =
+        fast_decode(kept->decompressor, format, data, z->size, z->buffer, room, &used, &length);
     if (result == LIBDEFLATE_SUCCESS && (format != UVW_ZLIB_GUNZIP || used == z->size))
       break;
     uvw_buffer_put(z->buffer, z->capacity);

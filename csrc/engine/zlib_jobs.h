@@ -136,18 +136,33 @@ typedef struct {
   size_t out_left;
 } uvw__io;
 
-typedef struct {
+/* All that the jobs know of a codec. A new one is such a row and its functions,
+ * and a place among the formats in zlib_codec.c. */
+typedef struct uvw__codec_ops uvw__codec_ops;
+struct uvw__codec_ops {
   size_t size; /* of the struct that begins with uvw__codec */
   bool encodes;
   int finish; /* the operation that ends the data */
-  /* All these return a trouble. */
+  /* The functions that return an int return a trouble. */
   int (*open)(uvw__codec *codec);
   /* Goes on as far as input and room allow. */
   int (*step)(uvw__codec *codec, uvw__io *io, int flush);
-  int (*params)(uvw__codec *codec, uvw__io *io, int level, int strategy);
   int (*reset)(uvw__codec *codec);
   void (*close)(uvw__codec *codec);
-} uvw__codec_ops;
+  /* About how much memory it takes, for the limit on all of them. */
+  size_t (*weight)(const uvw_zlib_config *config);
+  /* What some have; NULL: not this one. */
+  /* Level and strategy can be changed in the middle. */
+  int (*params)(uvw__codec *codec, uvw__io *io, int level, int strategy);
+  /* A guess at the size of the output, or 0. */
+  size_t (*guess)(const uint8_t *data, size_t size);
+  /* Does all of the job at once, without a codec, if it wants to. Of no more
+   * output than `most`. */
+  bool (*at_once)(uvw_zlib *z, uint64_t most);
+  /* For config->whole this codec, if it takes the config, instead. */
+  const uvw__codec_ops *for_whole;
+  bool (*takes)(const uvw_zlib_config *config);
+};
 
 struct uvw__codec {
   const uvw__codec_ops *ops;
@@ -169,11 +184,8 @@ uvw__codec *uvw__codec_open(const uvw_zlib_config *config, uvw_zlib_failure *fai
 void uvw__codec_close(uvw__codec *codec);
 int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code,
                     const char *message);
-size_t uvw__codec_weight(const uvw_zlib_config *config);
 /* A guess at what the output will be. */
-size_t uvw__codec_guess(int format, const uint8_t *data, size_t size);
-size_t uvw__zstd_guess(bool encodes, const uint8_t *data, size_t size); /* 0: none */
-size_t uvw__zstd_weight(const uvw_zlib_config *config);
+size_t uvw__codec_guess(const uvw__codec_ops *ops, const uint8_t *data, size_t size);
 
 /* zlib_fast.c: whole pieces by libdeflate. False: not for it, or not to its
  * liking; then the codec says what is what. */
@@ -181,7 +193,7 @@ bool uvw__fast_takes(const uvw_zlib_config *config);
 size_t uvw__fast_piece(int level);                                   /* the most in one call */
 size_t uvw__fast_share(int level, const uint8_t *data, size_t size); /* how much of this */
 struct libdeflate_compressor *uvw__fast_compressor(int level);       /* this thread's, or NULL */
-bool uvw__fast_encode(uvw_zlib *z);
+bool uvw__fast_encode(uvw_zlib *z, uint64_t most);
 bool uvw__fast_decode(uvw_zlib *z, uint64_t most);
 
 /* zlib.c: between two pieces, UVW__GO_ON or how the step ends; what all

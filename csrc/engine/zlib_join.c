@@ -25,7 +25,7 @@ typedef struct {
 
 enum { HEADER_MOST = 10, TRAILER_MOST = 8, JOINT_MOST = 5 };
 
-static int no_memory(joiner *j) {
+static int join_no_memory(joiner *j) {
   return uvw__codec_fail(&j->base, UVW_ZLIB_NO_MEMORY, 0, NULL, NULL);
 }
 
@@ -43,12 +43,12 @@ static int join_open(uvw__codec *codec) {
   return join_reset(codec);
 }
 
-static void put_number(joiner *j, uint32_t number, bool big_endian) {
+static void join_put_number(joiner *j, uint32_t number, bool big_endian) {
   for (int i = 0; i < 4; i++)
     j->ready[j->ready_length++] = (uint8_t)(number >> 8 * (big_endian ? 3 - i : i));
 }
 
-static void put_header(joiner *j) {
+static void join_put_header(joiner *j) {
   int level = j->base.config->level < 0 ? 6 : j->base.config->level;
   if (j->base.config->format == UVW_ZLIB_GZIP) {
     const uint8_t header[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, level < 2 ? 4 : level < 8 ? 0 : 2, 255};
@@ -61,18 +61,18 @@ static void put_header(joiner *j) {
   }
 }
 
-static void put_trailer(joiner *j) {
+static void join_put_trailer(joiner *j) {
   if (j->base.config->format == UVW_ZLIB_GZIP) {
-    put_number(j, j->checksum, false);
-    put_number(j, (uint32_t)j->total, false);
+    join_put_number(j, j->checksum, false);
+    join_put_number(j, (uint32_t)j->total, false);
   } else if (j->base.config->format == UVW_ZLIB_DEFLATE) {
-    put_number(j, j->checksum, true);
+    join_put_number(j, j->checksum, true);
   }
 }
 
 /* Finds the bit at which the last block begins, and the one after its end. */
-static bool find_last_block(const uint8_t *data, size_t size, uint8_t *scratch, size_t room,
-                            uint64_t *begin, uint64_t *end) {
+static bool join_find_last_block(const uint8_t *data, size_t size, uint8_t *scratch, size_t room,
+                                 uint64_t *begin, uint64_t *end) {
   z_stream z = {0};
   if (inflateInit2(&z, -15) != Z_OK)
     return false;
@@ -94,13 +94,13 @@ static bool find_last_block(const uint8_t *data, size_t size, uint8_t *scratch, 
 }
 
 /* Makes what has just been put at `at` go on instead of ending. */
-static bool unend(joiner *j, size_t at, size_t piece) {
+static bool join_reopen(joiner *j, size_t at, size_t piece) {
   uint64_t begin, end;
   size_t room = piece > 65536 ? piece : 65536;
   uint8_t *scratch = uvw_buffer_get(&room);
   uint8_t *data = j->ready + at;
-  bool found =
-      scratch != NULL && find_last_block(data, j->ready_length - at, scratch, room, &begin, &end);
+  bool found = scratch != NULL &&
+               join_find_last_block(data, j->ready_length - at, scratch, room, &begin, &end);
   uvw_buffer_put(scratch, room);
   if (!found)
     return false;
@@ -116,11 +116,11 @@ static bool unend(joiner *j, size_t at, size_t piece) {
   return true;
 }
 
-static int compress_piece(joiner *j, const uint8_t *data, size_t size, bool last) {
+static int join_compress_piece(joiner *j, const uint8_t *data, size_t size, bool last) {
   const uvw_zlib_config *config = j->base.config;
   struct libdeflate_compressor *compressor = uvw__fast_compressor(config->level);
   if (compressor == NULL)
-    return no_memory(j);
+    return join_no_memory(j);
   size_t bound = libdeflate_deflate_compress_bound(compressor, size);
   size_t needed = HEADER_MOST + bound + JOINT_MOST + TRAILER_MOST;
   if (j->ready_size < needed) {
@@ -128,16 +128,16 @@ static int compress_piece(joiner *j, const uint8_t *data, size_t size, bool last
     j->ready_size = needed;
     j->ready = uvw_buffer_get(&j->ready_size);
     if (j->ready == NULL)
-      return no_memory(j);
+      return join_no_memory(j);
   }
   j->ready_length = j->ready_at = 0;
   if (!j->begun)
-    put_header(j);
+    join_put_header(j);
   j->begun = true;
   size_t at = j->ready_length;
   size_t length = libdeflate_deflate_compress(compressor, data, size, j->ready + at, bound);
   if (length == 0)
-    return no_memory(j);
+    return join_no_memory(j);
   j->ready_length += length;
   j->total += size;
   if (config->format == UVW_ZLIB_GZIP)
@@ -146,9 +146,9 @@ static int compress_piece(joiner *j, const uint8_t *data, size_t size, bool last
     j->checksum = libdeflate_adler32(j->checksum, data, size);
   j->finished = last;
   if (last)
-    put_trailer(j);
-  else if (!unend(j, at, size))
-    return no_memory(j);
+    join_put_trailer(j);
+  else if (!join_reopen(j, at, size))
+    return join_no_memory(j);
   return UVW_ZLIB_FINE;
 }
 
@@ -159,7 +159,7 @@ static int join_step(uvw__codec *codec, uvw__io *io, int flush) {
   if (!codec->pending && (io->in_left > 0 || flush == Z_FINISH)) {
     size_t share = uvw__fast_share(codec->config->level, io->in, io->in_left);
     bool last = flush == Z_FINISH && share == io->in_left;
-    int trouble = compress_piece(j, io->in, share, last);
+    int trouble = join_compress_piece(j, io->in, share, last);
     if (trouble != UVW_ZLIB_FINE)
       return trouble;
     io->in += share;
@@ -178,15 +178,24 @@ static int join_step(uvw__codec *codec, uvw__io *io, int flush) {
   return UVW_ZLIB_FINE;
 }
 
-static int join_params(uvw__codec *codec, uvw__io *io, int level, int strategy) {
-  (void)codec, (void)io, (void)level, (void)strategy;
-  return UVW_ZLIB_FINE;
-}
-
 static void join_close(uvw__codec *codec) {
   joiner *j = (joiner *)codec;
   uvw_buffer_put(j->ready, j->ready_size);
 }
 
-const uvw__codec_ops uvw__join_ops = {sizeof(joiner), true,        Z_FINISH,   join_open,
-                                      join_step,      join_params, join_reset, join_close};
+static size_t join_weight(const uvw_zlib_config *config) {
+  (void)config;
+  return (size_t)2 << 20;
+}
+
+const uvw__codec_ops uvw__join_ops = {
+    .size = sizeof(joiner),
+    .encodes = true,
+    .finish = Z_FINISH,
+    .open = join_open,
+    .step = join_step,
+    .reset = join_reset,
+    .close = join_close,
+    .weight = join_weight,
+    .takes = uvw__fast_takes,
+};
