@@ -24,17 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import uvworks
+from tests.loops import LOOPS
 from uvworks import crypto, dns, fs, pool, zlib
 from uvworks.dns import _resolve
 
 PATIENCE = 10  # seconds that a case may take: they take milliseconds
 NOISE = random.Random(0).randbytes(9000)  # which cannot be compressed: its compressed forms are jobs, too
 NOBODY = "127.0.0.1:1"  # a DNS server that is not there
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.SelectorEventLoop,
-    "uvworks": uvworks.new_event_loop,
-}
 
 # What there is ------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests import door
-from tests.conftest import LoopFactory
+from tests.loops import LOOPS, LoopFactory
 from tests.support import python
 from uvworks import fs
 
 HANGS = 3  # so many are told of; each takes door.PATIENCE
 ROOT = str(Path(__file__).parent.parent)
-both_loops = pytest.mark.parametrize("loop", door.LOOPS)
+each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +85,7 @@ def would_never_end(size: int, lane: str, inside: str) -> bool:
     return size == 1 or (size == 2 and lane != "io" and inside != "io")
 
 
-@both_loops
+@each_loop
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_inside_a_worker(size: int, loop: str) -> None:
     said = said_inside(size, loop)
@@ -104,7 +104,7 @@ def test_inside_a_worker(size: int, loop: str) -> None:
     assert {case.rpartition(" from ")[0] for case in said} == {*door.JOBS, *door.NO_JOBS}
 
 
-@both_loops
+@each_loop
 def test_on_a_parents_loop(loop: str) -> None:
     script = f"from tests import door; door.forked({loop!r})"
     said = lines(python(script, env={"PYTHONPATH": ROOT}, warnings="ignore", timeout=60).stdout)
@@ -117,7 +117,7 @@ def test_on_a_parents_loop(loop: str) -> None:
     assert len(said) == 2 * len(door.JOBS)
 
 
-@both_loops
+@each_loop
 def test_at_exit(loop: str) -> None:
     script = f"""
         import atexit
