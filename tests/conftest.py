@@ -19,20 +19,10 @@ from typing import Any
 
 import hypothesis
 import pytest
-import uvloop
 
-import uvworks
+from tests.loops import LOOPS, LoopFactory
 from uvworks import fs, pool
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
-LOOPS: dict[str, LoopFactory] = {
-    "asyncio": asyncio.SelectorEventLoop,
-    "uvloop": uvloop.new_event_loop,
-    "uvworks": uvworks.new_event_loop,
-}
-if chosen := os.environ.get("UVWORKS_TEST_LOOPS"):  # some of them, where time is short: "asyncio,uvworks"
-    LOOPS = {name: LOOPS[name] for name in chosen.split(",")}
 # The same examples on every run, and nothing written beside the sources.
 hypothesis.settings.register_profile(
     "suite",

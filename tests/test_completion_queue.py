@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LoopFactory
+from tests.loops import LoopFactory
 from tests.support import Gate, eventually, python, until
 from uvworks import fs, pool
 

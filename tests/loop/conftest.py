@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LoopFactory, loop_factory_fixture
+from tests.conftest import loop_factory_fixture
+from tests.loops import LoopFactory
 from tests.programs.conftest import authority, client_tls, server_tls
 
 __all__ = ["authority", "client_tls", "server_tls"]

@@ -3,7 +3,7 @@ core keeps threads and descriptors for as long as the process lives."""
 
 import pytest
 
-from tests.conftest import LOOPS
+from tests.loops import LOOPS
 from tests.support import python
 
 SCRIPT = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LoopFactory
+from tests.loops import LoopFactory
 
 ROUNDS = 500
 WARM = 100
