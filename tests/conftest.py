@@ -141,3 +141,10 @@ def nothing_leaks(young_collector: None) -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail(f"left behind: {busy} busy workers, files {sorted(files)}, threads {sorted(new_threads)}")
         time.sleep(0.005)
+
+
+@pytest.fixture
+def lane() -> Iterator[pool.Lane]:
+    """Lanes last as long as the process, so all tests share this one, made anew each time."""
+    pool.configure(lanes={"test": {"limit": 1, "max_queue": None}})
+    yield pool.lane("test")

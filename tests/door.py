@@ -164,6 +164,7 @@ JOBS: dict[str, tuple[str, Call]] = {
     "fs.chmod": ("io", lambda p: fs.chmod(p.file, 0o600)),
     "fs.copy_file": ("io", lambda p: fs.copy_file(p.file, p.new)),
     "fs.exists": ("io", lambda p: fs.exists(p.file)),
+    "fs.link": ("io", lambda p: fs.link(p.file, p.new)),
     "fs.lstat": ("io", lambda p: fs.lstat(p.file)),
     "fs.mkdir": ("io", lambda p: fs.mkdir(p.new)),
     "fs.mkdtemp": ("io", lambda p: fs.mkdtemp(p.new)),

@@ -7,7 +7,6 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from tests.support import Gate, held, python, until
 from uvworks import PoolSaturated, errors, fs, pool
 
 DEFAULTS = ["io", "dns", "cpu", "python"]
-
-
-@pytest.fixture
-def lane() -> Iterator[pool.Lane]:
-    """Lanes last as long as the process, so all tests share this one, made anew each time."""
-    pool.configure(lanes={"test": {"limit": 1, "max_queue": None}})
-    yield pool.lane("test")
 
 
 def figures(name: str = "test") -> pool.LaneStatistics:
@@ -523,84 +515,4 @@ pool.configure(size=5)
 assert asyncio.run(pool.submit(int, "3", lane="early")) == 3
 assert pool.statistics().size == 5
 """
-    )
-
-
-# Waiting for oneself ------------------------------------------------------------------
-
-
-def test_a_coroutine_on_a_worker_waiting_for_its_own_full_lane_is_a_runtime_error(run: Any, lane: pool.Lane) -> None:
-    def outer() -> int:
-        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
-
-    with pytest.raises(RuntimeError):
-        run(pool.submit(outer, lane="test"))
-    assert run(pool.submit(int, "5", lane="test")) == 5
-
-
-async def test_a_coroutine_on_a_worker_waiting_for_another_lane_is_fine(lane: pool.Lane) -> None:
-    if pool.statistics().size < 3:
-        pytest.skip("needs two workers for Python")
-
-    def outer() -> int:
-        return asyncio.run(pool.submit(int, "5", lane="cpu"))
-
-    assert await pool.submit(outer, lane="test") == 5
-
-
-async def test_a_ring_of_lanes_is_a_runtime_error(lane: pool.Lane) -> None:
-    """The only worker of `test` waits for a job of `cpu`, which would wait for `test`."""
-
-    def inner() -> int:
-        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
-
-    def outer() -> int:
-        return asyncio.run(asyncio.wait_for(pool.submit(inner, lane="cpu"), 10))
-
-    if pool.statistics().size < 3:
-        pytest.skip("needs two workers for Python")
-    with pytest.raises(RuntimeError, match=r"deadlock: a job of lane 'cpu' waits .* 'test'"):
-        await pool.submit(outer, lane="test")
-    assert await pool.submit(inner, lane="cpu") == 5
-
-
-async def test_a_lane_is_not_refused_for_those_who_do_not_wait(lane: pool.Lane) -> None:
-    if pool.statistics().size < 3:
-        pytest.skip("needs two workers for Python")
-
-    def outer() -> int:
-        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
-
-    async with held("test", 1) as gate:
-        task = asyncio.create_task(pool.submit(outer, lane="cpu"))
-        await until(lambda: figures().waiting == 1)
-        gate.open()
-        assert await task == 5
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_in_a_small_pool_a_callable_waits_for_no_other_worker(size: int) -> None:
-    """One worker is for io: on the other one nobody can wait for the rest."""
-    python(
-        f"""
-        import asyncio
-        from uvworks import pool
-
-        pool.configure(size={size})
-
-        def outer(lane):
-            return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane=lane), 10))
-
-        def refused(where, lane):
-            try:
-                return asyncio.run(pool.submit(outer, lane, lane=where)) == -1
-            except RuntimeError as error:
-                assert f"deadlock: a job of lane '{{where}}' waits" in str(error), error
-                return True
-
-        for where in ("cpu", "python"):
-            for lane in ("cpu", "dns", "python"):
-                assert refused(where, lane), (where, lane)
-            assert refused(where, "io") is ({size} == 1)
-        """
     )

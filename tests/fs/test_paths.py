@@ -50,7 +50,8 @@ ONE_PATH: dict[str, Call] = {
 NAMES_ITS_PATH = {
     name: call
     for name, call in ONE_PATH.items()
-    if name not in ("exists", "rm force", "mkdir parents", "mkdtemp", "symlink target", "link new", "rename destination")
+    if name
+    not in ("exists", "rm force", "mkdir parents", "mkdtemp", "symlink target", "link new", "rename destination")
 }
 
 every_function = pytest.mark.parametrize("call", ONE_PATH.values(), ids=ONE_PATH.keys())

@@ -1,0 +1,86 @@
+"""Waiting on a worker for another worker: what could never end is refused. (test_door.py asks every function.)"""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support import held, python, until
+from uvworks import pool
+
+
+def test_a_coroutine_on_a_worker_waiting_for_its_own_full_lane_is_a_runtime_error(run: Any, lane: pool.Lane) -> None:
+    def outer() -> int:
+        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
+
+    with pytest.raises(RuntimeError):
+        run(pool.submit(outer, lane="test"))
+    assert run(pool.submit(int, "5", lane="test")) == 5
+
+
+async def test_a_coroutine_on_a_worker_waiting_for_another_lane_is_fine(lane: pool.Lane) -> None:
+    if pool.statistics().size < 3:
+        pytest.skip("needs two workers for Python")
+
+    def outer() -> int:
+        return asyncio.run(pool.submit(int, "5", lane="cpu"))
+
+    assert await pool.submit(outer, lane="test") == 5
+
+
+async def test_a_ring_of_lanes_is_a_runtime_error(lane: pool.Lane) -> None:
+    """The only worker of `test` waits for a job of `cpu`, which would wait for `test`."""
+
+    def inner() -> int:
+        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
+
+    def outer() -> int:
+        return asyncio.run(asyncio.wait_for(pool.submit(inner, lane="cpu"), 10))
+
+    if pool.statistics().size < 3:
+        pytest.skip("needs two workers for Python")
+    with pytest.raises(RuntimeError, match=r"deadlock: a job of lane 'cpu' waits .* 'test'"):
+        await pool.submit(outer, lane="test")
+    assert await pool.submit(inner, lane="cpu") == 5
+
+
+async def test_a_lane_is_not_refused_for_those_who_do_not_wait(lane: pool.Lane) -> None:
+    if pool.statistics().size < 3:
+        pytest.skip("needs two workers for Python")
+
+    def outer() -> int:
+        return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane="test"), 10))
+
+    async with held("test", 1) as gate:
+        task = asyncio.create_task(pool.submit(outer, lane="cpu"))
+        await until(lambda: pool.statistics().lanes["test"].waiting == 1)
+        gate.open()
+        assert await task == 5
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_in_a_small_pool_a_callable_waits_for_no_other_worker(size: int) -> None:
+    """One worker is for io: on the other one nobody can wait for the rest."""
+    python(
+        f"""
+        import asyncio
+        from uvworks import pool
+
+        pool.configure(size={size})
+
+        def outer(lane):
+            return asyncio.run(asyncio.wait_for(pool.submit(int, "5", lane=lane), 10))
+
+        def refused(where, lane):
+            try:
+                return asyncio.run(pool.submit(outer, lane, lane=where)) == -1
+            except RuntimeError as error:
+                assert f"deadlock: a job of lane '{{where}}' waits" in str(error), error
+                return True
+
+        for where in ("cpu", "python"):
+            for lane in ("cpu", "dns", "python"):
+                assert refused(where, lane), (where, lane)
+            assert refused(where, "io") is ({size} == 1)
+        """
+    )
