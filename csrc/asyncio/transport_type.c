@@ -1,5 +1,7 @@
 /* The types of the transports: what all of them have for Python, their life as
  * objects, and how each is made a subclass of asyncio's abstract class. */
+#include "../core/core.h"
+
 #include "transport.h"
 
 #include <structmember.h>
@@ -8,6 +10,11 @@ static PyObject *socket_class, *transport_socket_class, *asyncio_transports;
 
 static PyObject *T_is_closing(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return PyBool_FromLong(self->closing);
+}
+
+static PyObject *T_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
+  transport_close(self);
+  return transport_none();
 }
 
 static PyObject *T_abort(Transport *self, PyObject *Py_UNUSED(ignored)) {
@@ -51,7 +58,7 @@ static PyObject *T_pause_reading(Transport *self, PyObject *Py_UNUSED(ignored)) 
   if (self->closing || self->paused)
     Py_RETURN_NONE;
   self->paused = true;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r pauses reading", NULL);
   Py_RETURN_NONE;
@@ -61,7 +68,7 @@ static PyObject *T_resume_reading(Transport *self, PyObject *Py_UNUSED(ignored))
   if (self->closing || !self->paused)
     Py_RETURN_NONE;
   self->paused = false;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r resumes reading", NULL);
   Py_RETURN_NONE;
@@ -134,7 +141,7 @@ void transport_keep_names(Transport *self) {
     self->peername = address_keep((struct sockaddr *)&address, length);
 }
 
-static PyObject *known(Transport *self, const char *name) {
+static PyObject *transport_known_extra(Transport *self, const char *name) {
   if (strcmp(name, "socket") == 0 && self->family != 0) {
     PyObject *socket = transport_socket(self);
     if (socket == NULL || socket == Py_None) {
@@ -150,18 +157,18 @@ static PyObject *known(Transport *self, const char *name) {
                                                      : NULL;
   if (address == NULL)
     return NULL;
-  PyObject *known = address_tuple((struct sockaddr *)address->bytes, address->length);
-  if (known != NULL || PyErr_Occurred())
-    return known;
+  PyObject *tuple = address_tuple((struct sockaddr *)address->bytes, address->length);
+  if (tuple != NULL || PyErr_Occurred())
+    return tuple;
   /* A rarer family's. */
   PyObject *socket = transport_socket(self);
   if (socket != NULL && socket != Py_None)
-    known = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername",
+    tuple = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername",
                                 NULL);
   Py_XDECREF(socket);
-  if (known == NULL)
+  if (tuple == NULL)
     PyErr_Clear();
-  return known;
+  return tuple;
 }
 
 static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwargs) {
@@ -175,7 +182,7 @@ static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwa
       return Py_XNewRef(value);
   }
   const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-  PyObject *value = text != NULL ? known(self, text) : NULL;
+  PyObject *value = text != NULL ? transport_known_extra(self, text) : NULL;
   if (value == NULL)
     return PyErr_Occurred() ? NULL : Py_NewRef(fallback);
   /* So that it is the same object next time, and there after the end. */
@@ -266,7 +273,7 @@ static PyMemberDef members[] = {
     {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(Transport, paused), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(Transport, eof_written), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(Transport, lost), READONLY, NULL},
+    {"_conn_lost", T_UINT, offsetof(Transport, conn_lost), READONLY, NULL},
     {"_protocol", T_OBJECT, offsetof(Transport, protocol), READONLY, NULL},
     {"_protocol_paused", T_BOOL, offsetof(Transport, protocol_paused), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
@@ -276,6 +283,7 @@ static PyMemberDef members[] = {
 
 static PyMethodDef common_methods[] = {
     {"is_closing", (PyCFunction)T_is_closing, METH_NOARGS, NULL},
+    {"close", (PyCFunction)T_close, METH_NOARGS, NULL},
     {"abort", (PyCFunction)T_abort, METH_NOARGS, NULL},
     {"set_protocol", (PyCFunction)T_set_protocol, METH_O, NULL},
     {"get_protocol", (PyCFunction)T_get_protocol, METH_NOARGS, NULL},
@@ -327,7 +335,8 @@ static int T_clear(Transport *self) {
   Py_CLEAR(self->empty_waiter);
   Py_CLEAR(self->remote);
   Py_CLEAR(self->dict);
-  datagram_forget(self);
+  if (self->kind->forget != NULL)
+    self->kind->forget(self);
   return 0;
 }
 

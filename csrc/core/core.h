@@ -115,6 +115,23 @@ void share_close(Job *lead);
 void share_leave(Job *waiter);
 int share_finish(Job *lead, uvw_job *job);
 
+/* address.c */
+/* NULL without an exception: a family that only the socket module knows. */
+PyObject *address_tuple(const struct sockaddr *address, socklen_t length);
+
+/* arguments.c */
+typedef struct {
+  const char *function;  /* its name, for errors */
+  const char *names[12]; /* of its parameters, up to a NULL */
+  int required;          /* that many must be given, */
+  int positional;        /* that many may be given by position, the others only by name */
+  bool variadic;         /* more positional arguments are allowed: the caller looks at args */
+} Parameters;
+/* Which argument is which parameter's: given[i], borrowed, is NULL if it was left
+ * out. Raises and returns -1. */
+int bind_arguments(const Parameters *parameters, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames, PyObject **given);
+
 /* results.c */
 int results_init(void);
 PyObject *shape_fs(Job *self, uvw_job *job);
