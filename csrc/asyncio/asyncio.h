@@ -233,7 +233,7 @@ struct Loop {
   struct CompletionQueue *queue; /* the door to the engine, or NULL */
   Watch *queue_watch;
   bool error; /* an exception is set that ends the run */
-  bool initialised, closed, debug, stopping, sleeping, woken;
+  bool closed, debug, stopping, sleeping, woken;
   PyObject *weakrefs;
 };
 

@@ -56,8 +56,7 @@ struct Transport {
   size_t high, low;
   unsigned conn_lost; /* as asyncio's _conn_lost: 1 once it is lost, and 1 for each write since */
   uint8_t family;
-  bool started, paused, closing, eof_read, eof_written, protocol_paused, buffered, connected,
-      finalized;
+  bool started, paused, closing, eof_read, eof_written, protocol_paused, buffered, connected;
   size_t read_hint;
   PyObject *weakrefs, *dict;
 };
