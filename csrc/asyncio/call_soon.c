@@ -25,7 +25,7 @@ static int check_callback(Loop *self, PyObject *callback, const char *function) 
 
 /* Whether a keyword is `context`. CPython's own tasks pass a string that is not
  * the interned one, but always the same. */
-static bool is_context(PyObject *name) {
+static bool is_context_keyword(PyObject *name) {
   static PyObject *known;
   if (name == known || name == str_context)
     return true;
@@ -38,7 +38,7 @@ static bool is_context(PyObject *name) {
 /* No keywords, or `context` alone. */
 static bool only_context(PyObject *kwnames) {
   return kwnames == NULL ||
-         (PyTuple_GET_SIZE(kwnames) == 1 && is_context(PyTuple_GET_ITEM(kwnames, 0)));
+         (PyTuple_GET_SIZE(kwnames) == 1 && is_context_keyword(PyTuple_GET_ITEM(kwnames, 0)));
 }
 
 /* None is NULL. */
@@ -54,8 +54,8 @@ static int check_context(const char *function, PyObject **context) {
 
 /* Into the ready queue ------------------------------------------------------- */
 
-static Handle *enqueue(Loop *self, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *context) {
+static Handle *call_soon_handle(Loop *self, PyObject *callback, PyObject *const *args,
+                                Py_ssize_t nargs, PyObject *context) {
   Handle *handle = handle_new(&Handle_Type, self, callback, args, nargs, context);
   if (handle != NULL && ready_push(&self->ready, handle) < 0)
     Py_CLEAR(handle);
@@ -65,7 +65,7 @@ static Handle *enqueue(Loop *self, PyObject *callback, PyObject *const *args, Py
 int call_soon(Loop *self, PyObject *callback, PyObject *arg, PyObject *context) {
   if (self->closed)
     return loop_check_open(self);
-  Handle *handle = enqueue(self, callback, &arg, arg != NULL, context);
+  Handle *handle = call_soon_handle(self, callback, &arg, arg != NULL, context);
   Py_XDECREF(handle);
   return handle == NULL ? -1 : 0;
 }
@@ -82,7 +82,7 @@ static Handle *call_soon_bound(Loop *self, const Parameters *parameters, PyObjec
   if (check_context(parameters->function, &given[1]) < 0 || loop_check_open(self) < 0 ||
       (self->debug && check_callback(self, given[0], parameters->function) < 0))
     return NULL;
-  return enqueue(self, given[0], args + 1, nargs > 1 ? nargs - 1 : 0, given[1]);
+  return call_soon_handle(self, given[0], args + 1, nargs > 1 ? nargs - 1 : 0, given[1]);
 }
 
 PyObject *loop_call_soon(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -104,8 +104,8 @@ PyObject *loop_call_soon_threadsafe(Loop *self, PyObject *const *args, Py_ssize_
 
 /* Among the timers ------------------------------------------------------------ */
 
-static PyObject *schedule(Loop *self, const char *function, double when, PyObject *callback,
-                          PyObject *const *args, Py_ssize_t nargs, PyObject *context) {
+static PyObject *call_at_handle(Loop *self, const char *function, double when, PyObject *callback,
+                                PyObject *const *args, Py_ssize_t nargs, PyObject *context) {
   if (isnan(when)) {
     PyErr_Format(PyExc_ValueError, "%s(): the time must not be NaN", function);
     return NULL;
@@ -143,8 +143,8 @@ static PyObject *call_timed(Loop *self, const Parameters *parameters, bool relat
   double when = PyFloat_AsDouble(given[0]);
   if (when == -1 && PyErr_Occurred())
     return NULL;
-  return schedule(self, parameters->function, relative ? when + loop_now() : when, given[1],
-                  args + 2, nargs > 2 ? nargs - 2 : 0, given[2]);
+  return call_at_handle(self, parameters->function, relative ? when + loop_now() : when, given[1],
+                        args + 2, nargs > 2 ? nargs - 2 : 0, given[2]);
 }
 
 PyObject *loop_call_later(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {

@@ -202,7 +202,7 @@ void handle_drop(Handle *self) {
   }
 }
 
-/* The face for Python ------------------------------------------------------ */
+/* Methods and types --------------------------------------------------------- */
 
 static PyObject *Handle_cancel(Handle *self, PyObject *Py_UNUSED(ignored)) {
   handle_cancel(self);

@@ -70,24 +70,11 @@ static PyObject *Loop__run(Loop *self, PyObject *Py_UNUSED(ignored)) {
 
 static void loop_woken(uv_async_t *async) { ((Loop *)async->data)->woken = false; }
 
-/* glibc gives the top of the heap back, and faults it in again, around each
- * message above its trim threshold, 128 KiB at first. The threshold follows the
- * largest block that was mapped and freed, twice its size (mallopt would fix it
- * for good); so up to 16 MiB of what was once in use stay with the process.
- * Messages of 100 KiB are 1.2 to 1.7 times as fast by that. */
-static void keep_heap(void) {
-  static bool done;
-  if (!done)
-    PyMem_RawFree(PyMem_RawMalloc(8 << 20));
-  done = true;
-}
-
 static PyObject *Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                           PyObject *Py_UNUSED(kwargs)) {
   Loop *self = (Loop *)type->tp_alloc(type, 0);
   if (self == NULL)
     return NULL;
-  keep_heap();
   self->closed = true; /* until it is open */
   self->slow_callback_duration = 0.1;
   self->generation = uvw_generation();

@@ -122,7 +122,7 @@ static int take_due_timers(Loop *self, double now) {
   return 0;
 }
 
-static int run_slowly(Loop *self, Handle *handle) {
+static int run_and_note_time(Loop *self, Handle *handle) {
   uint64_t start = uv_hrtime();
   if (handle_run(handle) < 0)
     return -1;
@@ -134,7 +134,7 @@ static int run_ready(Loop *self) {
   self->ran += count < POLL_HANDLES ? (unsigned)count : POLL_HANDLES;
   for (; count > 0 && self->ready.count > 0; count--) {
     Handle *handle = ready_pop(&self->ready);
-    int outcome = self->debug ? run_slowly(self, handle) : handle_run(handle);
+    int outcome = self->debug ? run_and_note_time(self, handle) : handle_run(handle);
     /* The garbage collector does not see it, so whoever else holds it shall not
      * make a cycle through what it referred to. */
     if (Py_REFCNT(handle) > 1 && !handle->persistent)

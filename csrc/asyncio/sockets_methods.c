@@ -13,14 +13,14 @@
 #define SOCK_METHOD(name)                                                                          \
   PyObject *loop_##name(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 
-static PyObject *with_view(SockOp *op, PyObject *data, int flags) {
+static PyObject *op_with_view(SockOp *op, PyObject *data, int flags) {
   if (op != NULL && PyObject_GetBuffer(data, &op->view, flags) < 0)
     Py_CLEAR(op);
   return (PyObject *)op;
 }
 
 /* A method of the socket object with the arguments given; steals `arguments`. */
-static PyObject *with_method(SockOp *op, const char *method, PyObject *arguments) {
+static PyObject *op_with_method(SockOp *op, const char *method, PyObject *arguments) {
   if (op == NULL || arguments == NULL) {
     Py_XDECREF(op);
     Py_XDECREF(arguments);
@@ -49,14 +49,14 @@ SOCK_METHOD(sock_recv) {
 
 SOCK_METHOD(sock_recv_into) {
   BIND("sock_recv_into", 2, "sock", "buf");
-  return with_view(op_new(self, "sock_recv_into", OP_RECV_INTO, READ, given[0]), given[1],
-                   PyBUF_WRITABLE);
+  return op_with_view(op_new(self, "sock_recv_into", OP_RECV_INTO, READ, given[0]), given[1],
+                      PyBUF_WRITABLE);
 }
 
 SOCK_METHOD(sock_recvfrom) {
   BIND("sock_recvfrom", 2, "sock", "bufsize");
-  return with_method(op_new(self, "sock_recvfrom", OP_METHOD, READ, given[0]), "recvfrom",
-                     PyTuple_Pack(1, given[1]));
+  return op_with_method(op_new(self, "sock_recvfrom", OP_METHOD, READ, given[0]), "recvfrom",
+                        PyTuple_Pack(1, given[1]));
 }
 
 SOCK_METHOD(sock_recvfrom_into) {
@@ -64,30 +64,30 @@ SOCK_METHOD(sock_recvfrom_into) {
   PyObject *zero = given[2] ? Py_NewRef(given[2]) : PyLong_FromLong(0);
   PyObject *arguments = zero ? PyTuple_Pack(2, given[1], zero) : NULL;
   Py_XDECREF(zero);
-  return with_method(op_new(self, "sock_recvfrom_into", OP_METHOD, READ, given[0]), "recvfrom_into",
-                     arguments);
+  return op_with_method(op_new(self, "sock_recvfrom_into", OP_METHOD, READ, given[0]),
+                        "recvfrom_into", arguments);
 }
 
 SOCK_METHOD(sock_sendall) {
   BIND("sock_sendall", 2, "sock", "data");
-  return with_view(op_new(self, "sock_sendall", OP_SENDALL, WRITE, given[0]), given[1],
-                   PyBUF_SIMPLE);
+  return op_with_view(op_new(self, "sock_sendall", OP_SENDALL, WRITE, given[0]), given[1],
+                      PyBUF_SIMPLE);
 }
 
 SOCK_METHOD(sock_sendto) {
   BIND("sock_sendto", 3, "sock", "data", "address");
-  return with_method(op_new(self, "sock_sendto", OP_METHOD, WRITE, given[0]), "sendto",
-                     PyTuple_Pack(2, given[1], given[2]));
+  return op_with_method(op_new(self, "sock_sendto", OP_METHOD, WRITE, given[0]), "sendto",
+                        PyTuple_Pack(2, given[1], given[2]));
 }
 
 SOCK_METHOD(sock_connect) {
   BIND("sock_connect", 2, "sock", "address");
-  return with_method(op_new(self, "sock_connect", OP_CONNECT, WRITE, given[0]), "connect",
-                     PyTuple_Pack(1, given[1]));
+  return op_with_method(op_new(self, "sock_connect", OP_CONNECT, WRITE, given[0]), "connect",
+                        PyTuple_Pack(1, given[1]));
 }
 
 SOCK_METHOD(sock_accept) {
   BIND("sock_accept", 1, "sock");
-  return with_method(op_new(self, "sock_accept", OP_ACCEPT, READ, given[0]), "accept",
-                     PyTuple_New(0));
+  return op_with_method(op_new(self, "sock_accept", OP_ACCEPT, READ, given[0]), "accept",
+                        PyTuple_New(0));
 }
