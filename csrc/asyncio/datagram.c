@@ -19,19 +19,21 @@ typedef struct {
   int burst, full;
 } Datagram;
 
-static void read_datagrams(Transport *self);
-static void flush_datagrams(Transport *self);
+static void datagram_read(Transport *self);
+static void datagram_flush(Transport *self);
+static void datagram_forget(Transport *self);
 
-static const Kind datagram_kind = {
+static const TransportKind datagram_kind = {
     .read_failed = "Fatal read error on datagram transport",
     .write_failed = "Fatal write error on datagram transport",
-    .lost_write = "socket.send() raised exception.",
-    .read = read_datagrams,
-    .flush = flush_datagrams,
+    .write_lost = "socket.send() raised exception.",
+    .read = datagram_read,
+    .flush = datagram_flush,
+    .forget = datagram_forget,
 };
 
 /* The current exception, an OSError, goes to the protocol. */
-static void tell_error(Transport *self) {
+static void datagram_tell_error(Transport *self) {
   PyObject *exception = take_exception();
   PyObject *answer = transport_tell(self, str_error_received, exception);
   Py_DECREF(exception);
@@ -43,7 +45,8 @@ static void tell_error(Transport *self) {
 
 /* Reading -------------------------------------------------------------------- */
 
-static PyObject *sender(Datagram *self, const struct sockaddr_storage *address, socklen_t length) {
+static PyObject *datagram_sender(Datagram *self, const struct sockaddr_storage *address,
+                                 socklen_t length) {
   if (self->tuple != NULL && self->length == length && memcmp(&self->address, address, length) == 0)
     return Py_NewRef(self->tuple);
   PyObject *tuple = address_tuple((const struct sockaddr *)address, length);
@@ -58,7 +61,7 @@ static PyObject *sender(Datagram *self, const struct sockaddr_storage *address, 
 }
 
 /* 1: a datagram; 0: there is none; -1: an exception is set. */
-static int receive(Transport *self, PyObject **data, PyObject **from) {
+static int datagram_receive(Transport *self, PyObject **data, PyObject **from) {
   struct sockaddr_storage address;
   socklen_t length = sizeof(address);
   ssize_t n;
@@ -73,7 +76,7 @@ static int receive(Transport *self, PyObject **data, PyObject **from) {
     return -1;
   }
   *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
-  *from = *data != NULL ? sender((Datagram *)self, &address, length) : NULL;
+  *from = *data != NULL ? datagram_sender((Datagram *)self, &address, length) : NULL;
   if (*from != NULL)
     return 1;
   Py_CLEAR(*data);
@@ -81,7 +84,7 @@ static int receive(Transport *self, PyObject **data, PyObject **from) {
 }
 
 /* The same for the families whose addresses only the socket module knows. */
-static int receive_by_method(Transport *self, PyObject **data, PyObject **from) {
+static int datagram_receive_by_method(Transport *self, PyObject **data, PyObject **from) {
   PyObject *sock = transport_socket(self);
   PyObject *pair = sock ? PyObject_CallMethod(sock, "recvfrom", "i", (int)READ_BUFFER) : NULL;
   Py_XDECREF(sock);
@@ -98,15 +101,15 @@ static int receive_by_method(Transport *self, PyObject **data, PyObject **from) 
   return outcome;
 }
 
-static bool known_family(const Transport *self) {
+static bool datagram_family_known(const Transport *self) {
   return self->family == AF_INET || self->family == AF_INET6 || self->family == AF_UNIX;
 }
 
 /* False: there is no more, or it has ended. */
-static bool read_one(Transport *self) {
+static bool datagram_read_one(Transport *self) {
   PyObject *data, *from;
-  int outcome =
-      known_family(self) ? receive(self, &data, &from) : receive_by_method(self, &data, &from);
+  int outcome = datagram_family_known(self) ? datagram_receive(self, &data, &from)
+                                            : datagram_receive_by_method(self, &data, &from);
   if (outcome == 0)
     return false;
   if (outcome > 0) {
@@ -122,20 +125,20 @@ static bool read_one(Transport *self) {
     Py_DECREF(from);
     Py_XDECREF(answer);
   } else if (PyErr_ExceptionMatches(PyExc_OSError)) {
-    tell_error(self);
+    datagram_tell_error(self);
   } else {
     transport_failed(self, datagram_kind.read_failed);
   }
   return self->loop != NULL && !self->loop->error && !self->closing && !self->paused;
 }
 
-static void read_datagrams(Transport *transport) {
-  if (transport->lost || transport->closing || transport->paused)
+static void datagram_read(Transport *transport) {
+  if (transport->conn_lost || transport->closing || transport->paused)
     return;
   Datagram *self = (Datagram *)transport;
   int got = 0;
   while (got < self->burst)
-    if (read_one(transport))
+    if (datagram_read_one(transport))
       got++;
     else
       break;
@@ -151,7 +154,7 @@ static void read_datagrams(Transport *transport) {
 /* Writing -------------------------------------------------------------------- */
 
 /* 1: sent or reported; 0: it would block; -1: fatal, an exception is set. */
-static int send_one(Transport *self, PyObject *data, PyObject *to) {
+static int datagram_send(Transport *self, PyObject *data, PyObject *to) {
   Datagram *datagram = (Datagram *)self;
   struct sockaddr *address = NULL;
   socklen_t length = 0;
@@ -183,7 +186,7 @@ static int send_one(Transport *self, PyObject *data, PyObject *to) {
   if (would_block())
     return 0;
   PyErr_SetFromErrno(PyExc_OSError);
-  tell_error(self);
+  datagram_tell_error(self);
   return 1;
 
 by_method:; /* the socket module knows names, paths and the rarer families */
@@ -202,17 +205,17 @@ by_method:; /* the socket module knows names, paths and the rarer families */
   }
   if (!PyErr_ExceptionMatches(PyExc_OSError))
     return -1;
-  tell_error(self);
+  datagram_tell_error(self);
   return 1;
 }
 
-static void flush_datagrams(Transport *self) {
-  if (self->lost)
+static void datagram_flush(Transport *self) {
+  if (self->conn_lost)
     return;
   while (self->queue_count > 0 && self->loop != NULL && !self->loop->error) {
     Chunk chunk = self->queue[self->queue_head];
     Py_INCREF(chunk.item);
-    int sent = send_one(self, chunk.item, chunk.address);
+    int sent = datagram_send(self, chunk.item, chunk.address);
     if (sent == 0 || self->queue_count == 0) {
       Py_DECREF(chunk.item);
       break;
@@ -228,13 +231,7 @@ static void flush_datagrams(Transport *self) {
       return;
     }
   }
-  transport_maybe_resume(self); /* may append */
-  if (self->lost || self->loop->error || self->queue_count > 0)
-    return;
-  if (transqueue_watch(self) < 0)
-    transport_failed(self, datagram_kind.write_failed);
-  else if (self->closing)
-    transport_lost(self, Py_None);
+  transport_flushed(self);
 }
 
 static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwargs) {
@@ -257,12 +254,12 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
     }
     to = self->remote;
   }
-  if ((self->lost || self->loop == NULL)) {
+  if ((self->conn_lost || self->loop == NULL)) {
     transport_writable(self, "sendto"); /* counts, and warns in the end */
     return transport_none();
   }
   if (self->queue_count == 0) {
-    int sent = send_one(self, data, to);
+    int sent = datagram_send(self, data, to);
     if (sent < 0)
       transport_failed(self, datagram_kind.write_failed);
     if (sent != 0)
@@ -277,34 +274,19 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwar
   if (outcome < 0)
     return NULL;
   self->queue_size += HEADER;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     return NULL;
   transport_maybe_pause(self);
 done:
   return transport_none();
 }
 
-static PyObject *Datagram_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
-  if (self->closing || self->loop == NULL)
-    Py_RETURN_NONE;
-  self->closing = true;
-  if (self->queue_count == 0)
-    transport_end_soon(self, Py_None);
-  else if (transqueue_watch(self) < 0)
-    return NULL;
-  return transport_none();
-}
-
 static PyMethodDef methods[] = {
     {"sendto", (PyCFunction)(void (*)(void))Datagram_sendto, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"close", (PyCFunction)Datagram_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-void datagram_forget(Transport *self) {
-  if (Py_IS_TYPE(self, Datagram_Type))
-    Py_CLEAR(((Datagram *)self)->tuple);
-}
+static void datagram_forget(Transport *self) { Py_CLEAR(((Datagram *)self)->tuple); }
 
 PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = {"sock", "protocol", "address", "waiter", "extra", NULL};

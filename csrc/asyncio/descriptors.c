@@ -1,47 +1,48 @@
-/* add_reader, add_writer and what the sock_* operations wait by: the
- * descriptors that belong to the user.
+/* The descriptors that belong to the user: what add_reader(), add_writer() and
+ * the sock_* operations wait by.
  *
  * A ready descriptor's handles go into the ready queue, as asyncio's do, so
- * that a callback of the same turn can still remove them.
+ * that a callback of the same turn can still remove them. Operations are tried
+ * at once, those that wait for the same direction in their order.
+ *
+ * A descriptor owns its handles, and the operations that wait: nobody else may
+ * hold the tasks that await these. It closes itself when nobody waits any more.
  *
  * An operation that has ended leaves its descriptor armed up to the next poll:
  * mostly the next operation comes within the same turn, and two system calls
  * are saved. Not so after a fork: if the child still has the socket when the
  * user closes it, nobody could disarm it any more. */
-#include "asyncio.h"
+#include "sockets.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-
-static void on_ready(Watch *watch, int events);
 
 static bool forked;
 
-static void after_fork_in_parent(void) { forked = true; }
+static void descriptors_after_fork(void) { forked = true; }
 
-int readers_init(void) {
-  if (pthread_atfork(NULL, after_fork_in_parent, NULL) == 0)
+int descriptors_init(void) {
+  if (pthread_atfork(NULL, descriptors_after_fork, NULL) == 0)
     return 0;
   PyErr_NoMemory();
   return -1;
 }
 
-bool watch_is_reader(Watch *watch) { return watch->ready == on_ready; }
+static const WatchKind descriptor_kind;
 
-Reader *reader_of(Loop *loop, int fd) {
+Descriptor *descriptor_of(Loop *loop, int fd) {
   Watch *watch = watch_of(loop, fd);
-  return watch != NULL && watch_is_reader(watch) ? (Reader *)watch : NULL;
+  return watch != NULL && watch->kind == &descriptor_kind ? (Descriptor *)watch : NULL;
 }
 
-Reader *reader_open(Loop *loop, int fd) {
+Descriptor *descriptor_open(Loop *loop, int fd) {
   Watch *watch;
-  if (watch_open(&watch, loop, fd, on_ready, NULL, false, sizeof(Reader)) < 0)
+  if (watch_open(&watch, loop, fd, &descriptor_kind, NULL, false) < 0)
     return NULL;
   watch->holder = NULL;
-  return (Reader *)watch;
+  return (Descriptor *)watch;
 }
 
-static int wanted(const Reader *self) {
+static int descriptor_wanted(const Descriptor *self) {
   int events = 0;
   if (self->handle[READ] != NULL || self->first[READ] != NULL)
     events |= UV_READABLE;
@@ -50,15 +51,24 @@ static int wanted(const Reader *self) {
   return events;
 }
 
-/* Runs what its arguments have to say to their end; so it comes last. */
-static void drop_handle(Handle *handle) {
-  if (handle != NULL) {
-    handle_cancel(handle);
-    Py_DECREF(handle);
+static void ops_drop(SockOp *first) {
+  for (SockOp *op = first; op != NULL; op = op->next)
+    op->waiting = false;
+  while (first != NULL) {
+    SockOp *op = first;
+    first = op->next;
+    op->next = NULL;
+    Py_DECREF(op);
   }
 }
 
-void reader_release(Reader *self) {
+static int ops_visit(SockOp *first, visitproc visit, void *arg) {
+  for (SockOp *op = first; op != NULL; op = op->next)
+    Py_VISIT(op);
+  return 0;
+}
+
+void descriptor_release(Descriptor *self) {
   Loop *loop = self->watch.loop;
   if (self->idle)
     for (int i = 0; i < loop->idle_count; i++)
@@ -73,16 +83,16 @@ void reader_release(Reader *self) {
   watch_close(&self->watch);
   for (int i = 0; i < 2; i++) {
     ops_drop(ops[i]);
-    drop_handle(handles[i]);
+    handle_drop(handles[i]);
   }
   Py_XDECREF(fileobj);
   Py_XDECREF(socket);
 }
 
-int reader_arm(Reader *self) {
-  int events = wanted(self);
+int descriptor_arm(Descriptor *self) {
+  int events = descriptor_wanted(self);
   if (events == 0) {
-    reader_release(self);
+    descriptor_release(self);
     return 0;
   }
   if (self->idle && (self->watch.events | events) == self->watch.events)
@@ -90,13 +100,13 @@ int reader_arm(Reader *self) {
   return watch_set(&self->watch, events);
 }
 
-/* An operation has ended. */
-void reader_idle(Reader *self) {
+/* Its last operation has ended: it stays armed up to the next poll. */
+static void descriptor_idle(Descriptor *self) {
   Loop *loop = self->watch.loop;
   if (self->idle)
     return;
   if (forked || loop->idle_count == IDLE_MAX) {
-    if (reader_arm(self) < 0)
+    if (descriptor_arm(self) < 0)
       PyErr_Clear();
     return;
   }
@@ -104,38 +114,164 @@ void reader_idle(Reader *self) {
   loop->idle[loop->idle_count++] = self;
 }
 
-void readers_settle(Loop *loop) {
+void descriptors_settle(Loop *loop) {
   while (loop->idle_count > 0) {
-    Reader *reader = loop->idle[--loop->idle_count];
-    reader->idle = false;
-    if (reader_arm(reader) < 0)
+    Descriptor *descriptor = loop->idle[--loop->idle_count];
+    descriptor->idle = false;
+    if (descriptor_arm(descriptor) < 0)
       PyErr_Clear();
   }
 }
 
-int reader_visit(Watch *watch, visitproc visit, void *arg) {
-  Reader *self = (Reader *)watch;
-  Py_VISIT(self->fileobj);
-  for (int i = 0; i < 2; i++) {
-    int outcome = ops_visit(self->first[i], visit, arg);
-    if (outcome == 0 && self->handle[i] != NULL)
-      outcome = handle_visit(self->handle[i], visit, arg);
-    if (outcome != 0)
-      return outcome;
-  }
-  return 0;
+/* Waiting operations ------------------------------------------------------------ */
+
+static int op_is_done(SockOp *self) {
+  PyObject *answer = PyObject_CallMethodNoArgs(self->future, str_done);
+  int truth = answer != NULL ? PyObject_IsTrue(answer) : -1;
+  Py_XDECREF(answer);
+  return truth;
 }
 
-static void on_ready(Watch *watch, int events) {
-  Reader *self = (Reader *)watch;
+static int op_resolve(SockOp *self) {
+  PyObject *answer = PyObject_CallMethodOneArg(self->future, str_set_result, Py_None);
+  Py_XDECREF(answer);
+  return answer != NULL ? 0 : -1;
+}
+
+/* Its caller holds a reference. */
+void descriptor_leave(SockOp *self) {
+  if (!self->waiting)
+    return;
+  Descriptor *descriptor = descriptor_of(self->loop, self->fd);
+  for (SockOp **link = &descriptor->first[self->direction]; *link != NULL; link = &(*link)->next)
+    if (*link == self) {
+      *link = self->next;
+      break;
+    }
+  self->waiting = false;
+  self->next = NULL;
+  Py_DECREF(self);
+  if (descriptor->first[self->direction] == NULL)
+    descriptor_idle(descriptor);
+}
+
+static void ops_ready(Descriptor *descriptor, int direction) {
+  Loop *loop = descriptor->watch.loop;
+  int fd = descriptor->watch.fd;
+  SockOp *op;
+  while (descriptor_of(loop, fd) == descriptor && (op = descriptor->first[direction]) != NULL) {
+    Py_INCREF(op);
+    int done = op_is_done(op); /* cancelled: it must not take what comes */
+    if (done == 0 && !op_try(op)) {
+      Py_DECREF(op);
+      return;
+    }
+    descriptor_leave(op);
+    if (done < 0 || (done == 0 && op_resolve(op) < 0))
+      loop->error = true;
+    Py_DECREF(op);
+    if (loop->error)
+      return;
+  }
+}
+
+static void ops_fail(Descriptor *descriptor, int code) {
+  for (int i = 0; i < 2; i++) {
+    SockOp *op;
+    while ((op = descriptor->first[i]) != NULL) {
+      descriptor->first[i] = op->next;
+      op->next = NULL;
+      op->waiting = false;
+      if (op_is_done(op) == 0) {
+        uv_failure(code);
+        op_end(op, NULL);
+        if (op_resolve(op) < 0)
+          PyErr_WriteUnraisable((PyObject *)op);
+      }
+      Py_DECREF(op);
+    }
+  }
+}
+
+/* True if the descriptor was opened for this very socket. */
+static bool descriptor_is_of(Descriptor *descriptor, PyObject *sock) {
+  if (descriptor->socket == NULL)
+    return false;
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject *found = NULL;
+  if (PyWeakref_GetRef(descriptor->socket, &found) < 0)
+    PyErr_Clear();
+  Py_XDECREF(found); /* the caller has `sock` */
+  return found == sock;
+#else
+  return PyWeakref_GetObject(descriptor->socket) == sock;
+#endif
+}
+
+/* Ends operations on sockets that were closed meanwhile: the number is another's. */
+static void ops_fail_closed(Descriptor *descriptor) {
+  for (int i = 0; i < 2; i++) {
+    SockOp *op = descriptor->first[i];
+    if (op == NULL)
+      continue;
+    int fd = PyObject_AsFileDescriptor(op->sock);
+    PyErr_Clear();
+    if (fd != descriptor->watch.fd) {
+      ops_fail(descriptor, UV_EBADF);
+      if (watch_set(&descriptor->watch, 0) < 0) /* the kernel has forgotten it */
+        PyErr_Clear();
+      return;
+    }
+  }
+}
+
+int descriptor_wait(SockOp *self) {
+  Loop *loop = self->loop;
+  if (loop_check_open(loop) < 0 || descriptor_check_no_transport(loop, self->fd, self->sock) < 0)
+    return -1;
+  if ((self->future = PyObject_CallMethodNoArgs((PyObject *)loop, str_create_future)) == NULL)
+    return -1;
+  Descriptor *descriptor = descriptor_of(loop, self->fd);
+  if (descriptor != NULL && descriptor->idle && !descriptor_is_of(descriptor, self->sock) &&
+      descriptor->handle[READ] == NULL && descriptor->handle[WRITE] == NULL) {
+    descriptor_release(descriptor); /* the number means another socket now */
+    descriptor = NULL;
+  }
+  if (descriptor != NULL && !descriptor_is_of(descriptor, self->sock)) {
+    ops_fail_closed(descriptor);
+    descriptor = descriptor_of(loop, self->fd);
+  }
+  if (descriptor == NULL && (descriptor = descriptor_open(loop, self->fd)) == NULL)
+    return -1;
+  if (!descriptor_is_of(descriptor, self->sock)) {
+    Py_CLEAR(descriptor->socket);
+    if ((descriptor->socket = PyWeakref_NewRef(self->sock, NULL)) == NULL)
+      PyErr_Clear(); /* some other kind of socket object: never taken for the same */
+  }
+  SockOp **link = &descriptor->first[self->direction];
+  while (*link != NULL)
+    link = &(*link)->next;
+  *link = (SockOp *)Py_NewRef(self);
+  self->waiting = true;
+  if (descriptor_arm(descriptor) < 0) {
+    descriptor_leave(self);
+    return -1;
+  }
+  return PyObject_SetAttr(self->future, str__asyncio_future_blocking, Py_True);
+}
+
+/* The watch's kind ---------------------------------------------------------------- */
+
+static void descriptor_ready(Watch *watch, int events) {
+  Descriptor *self = (Descriptor *)watch;
   Loop *loop = watch->loop;
   if (events < 0) {
     int fd = watch->fd;
     ops_fail(self, events);
-    if (reader_of(loop, fd) != self)
+    if (descriptor_of(loop, fd) != self)
       return;
     bool handles = self->handle[READ] != NULL || self->handle[WRITE] != NULL;
-    reader_release(self);
+    descriptor_release(self);
     if (handles) {
       PyObject *number = PyLong_FromLong(fd);
       uv_failure(events);
@@ -159,15 +295,37 @@ static void on_ready(Watch *watch, int events) {
     }
     if (self->first[i] != NULL) {
       ops_ready(self, i);
-      if (loop->error || reader_of(loop, fd) != self)
+      if (loop->error || descriptor_of(loop, fd) != self)
         return;
     }
   }
 }
 
-int check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
+static int descriptor_visit(Watch *watch, visitproc visit, void *arg) {
+  Descriptor *self = (Descriptor *)watch;
+  Py_VISIT(self->fileobj);
+  for (int i = 0; i < 2; i++) {
+    int outcome = ops_visit(self->first[i], visit, arg);
+    if (outcome == 0 && self->handle[i] != NULL)
+      outcome = handle_visit(self->handle[i], visit, arg);
+    if (outcome != 0)
+      return outcome;
+  }
+  return 0;
+}
+
+static void descriptor_release_watch(Watch *watch) { descriptor_release((Descriptor *)watch); }
+
+static const WatchKind descriptor_kind = {
+    .size = sizeof(Descriptor),
+    .ready = descriptor_ready,
+    .release = descriptor_release_watch,
+    .visit = descriptor_visit,
+};
+
+int descriptor_check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
   Watch *watch = watch_of(loop, fd);
-  if (watch == NULL || watch_is_reader(watch))
+  if (watch == NULL || descriptor_of(loop, fd) != NULL)
     return 0;
   if (watch->user == NULL || !PyObject_HasAttrString(watch->user, "is_closing")) {
     PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by %R", fileobj,
@@ -183,157 +341,3 @@ int check_no_transport(Loop *loop, int fd, PyObject *fileobj) {
                watch->user);
   return -1;
 }
-
-/* libuv makes a descriptor non-blocking, which others may share: a terminal's
- * is that of the shell and of print(). */
-static Reader *open_as_it_is(Loop *loop, int fd) {
-  int flags = fcntl(fd, F_GETFL);
-  Reader *reader = reader_open(loop, fd);
-  if (reader != NULL && flags >= 0 && !(flags & O_NONBLOCK))
-    fcntl(fd, F_SETFL, flags);
-  return reader;
-}
-
-static Handle *add(Loop *self, PyObject *const *args, Py_ssize_t nargs, int direction) {
-  if (nargs < 2) {
-    PyErr_Format(PyExc_TypeError, "add_%s() needs a file descriptor and a callback",
-                 direction == READ ? "reader" : "writer");
-    return NULL;
-  }
-  if (loop_check_open(self) < 0)
-    return NULL;
-  int fd = fd_of(args[0]);
-  if (fd < 0)
-    return NULL;
-  Handle *handle = handle_new(&Handle_Type, self, args[1], args + 2, nargs - 2, NULL);
-  if (handle == NULL)
-    return NULL;
-  handle->persistent = true;
-  Reader *reader = reader_of(self, fd);
-  if (reader != NULL && reader->handle[direction] != NULL && reader->watch.events != 0 &&
-      reader->fileobj != args[0]) {
-    /* Perhaps another file under the same number: arm it anew. */
-    if (watch_set(&reader->watch, 0) < 0)
-      goto failed;
-  }
-  if (reader == NULL && (reader = open_as_it_is(self, fd)) == NULL)
-    goto failed;
-  Handle *former = reader->handle[direction];
-  PyObject *fileobj = reader->fileobj;
-  reader->handle[direction] = (Handle *)Py_NewRef(handle);
-  reader->fileobj = Py_NewRef(args[0]);
-  int outcome = reader_arm(reader);
-  if (outcome < 0)
-    reader_release(reader);
-  drop_handle(former);
-  Py_XDECREF(fileobj);
-  if (outcome == 0)
-    return handle;
-
-failed:
-  Py_DECREF(handle);
-  return NULL;
-}
-
-static Reader *find_closed(Loop *self, PyObject *fileobj) {
-  for (size_t fd = 0; fd < self->watch_capacity; fd++) {
-    Reader *reader = reader_of(self, (int)fd);
-    if (reader != NULL && reader->fileobj == fileobj)
-      return reader;
-  }
-  return NULL;
-}
-
-static PyObject *remove_(Loop *self, PyObject *fileobj, int direction) {
-  if (self->closed)
-    Py_RETURN_FALSE;
-  int fd = fd_of(fileobj);
-  Reader *reader;
-  if (fd >= 0) {
-    reader = reader_of(self, fd);
-  } else {
-    reader = find_closed(self, fileobj);
-    if (reader == NULL)
-      return NULL;
-    PyErr_Clear();
-  }
-  if (reader == NULL || reader->handle[direction] == NULL)
-    Py_RETURN_FALSE;
-  Handle *handle = reader->handle[direction];
-  reader->handle[direction] = NULL;
-  int outcome = reader_arm(reader);
-  drop_handle(handle);
-  if (outcome < 0)
-    return NULL;
-  Py_RETURN_TRUE;
-}
-
-/* The public ones keep off transports' descriptors. */
-static int guard(Loop *self, PyObject *fileobj) {
-  if (self->closed || self->watch_capacity == 0)
-    return 0;
-  int fd = fd_of(fileobj);
-  if (fd < 0) {
-    if (PyLong_Check(fileobj) || !PyObject_HasAttrString(fileobj, "fileno"))
-      return -1;
-    PyErr_Clear(); /* a closed file: remove_reader() knows it by identity */
-    return 0;
-  }
-  return check_no_transport(self, fd, fileobj);
-}
-
-static PyObject *public_add(Loop *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
-                            PyObject *kwnames, int direction) {
-  static const char *const names[] = {"fd", "callback", NULL};
-  PyObject *copy[2] = {NULL, NULL};
-  if (loop_bind(method, names, &args, &nargs, kwnames, copy, NULL) < 0 || guard(self, args[0]) < 0)
-    return NULL;
-  Handle *handle = add(self, args, nargs, direction);
-  if (handle == NULL)
-    return NULL;
-  Py_DECREF(handle);
-  Py_RETURN_NONE;
-}
-
-static PyObject *public_remove(Loop *self, const char *method, PyObject *const *args,
-                               Py_ssize_t nargs, PyObject *kwnames, int direction) {
-  static const char *const names[] = {"fd", NULL};
-  PyObject *copy[1] = {NULL};
-  if (loop_bind(method, names, &args, &nargs, kwnames, copy, NULL) < 0)
-    return NULL;
-  if (nargs > 1) {
-    PyErr_Format(PyExc_TypeError, "%s() takes 1 argument but %zd were given", method, nargs);
-    return NULL;
-  }
-  return guard(self, args[0]) < 0 ? NULL : remove_(self, args[0], direction);
-}
-
-PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-  return public_add(self, "add_reader", args, nargs, kwnames, READ);
-}
-
-PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
-  return public_add(self, "add_writer", args, nargs, kwnames, WRITE);
-}
-
-PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames) {
-  return public_remove(self, "remove_reader", args, nargs, kwnames, READ);
-}
-
-PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs,
-                             PyObject *kwnames) {
-  return public_remove(self, "remove_writer", args, nargs, kwnames, WRITE);
-}
-
-PyObject *loop__add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return (PyObject *)add(self, args, nargs, READ);
-}
-
-PyObject *loop__add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return (PyObject *)add(self, args, nargs, WRITE);
-}
-
-PyObject *loop__remove_reader(Loop *self, PyObject *fd) { return remove_(self, fd, READ); }
-
-PyObject *loop__remove_writer(Loop *self, PyObject *fd) { return remove_(self, fd, WRITE); }

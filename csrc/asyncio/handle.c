@@ -72,7 +72,7 @@ void handle_forget(Handle *self) {
   Py_XDECREF(context);
 }
 
-static void handle_dealloc(Handle *self) {
+static void Handle_dealloc(Handle *self) {
   if (self->weakrefs != NULL)
     PyObject_ClearWeakRefs((PyObject *)self);
   handle_forget(self);
@@ -100,7 +100,7 @@ int handle_visit(Handle *self, visitproc visit, void *arg) {
   return 0;
 }
 
-static PyObject *arguments_of(Handle *self) {
+static PyObject *handle_arguments(Handle *self) {
   if (self->argc == MANY_ARGS)
     return Py_NewRef(self->args[0]);
   PyObject *tuple = PyTuple_New(self->argc);
@@ -109,8 +109,8 @@ static PyObject *arguments_of(Handle *self) {
   return tuple;
 }
 
-static PyObject *describe(Handle *self) {
-  PyObject *args = arguments_of(self);
+static PyObject *handle_describe(Handle *self) {
+  PyObject *args = handle_arguments(self);
   if (args == NULL)
     return NULL;
   PyObject *text = PyObject_CallFunctionObjArgs(format_source, self->callback, args, NULL);
@@ -118,12 +118,12 @@ static PyObject *describe(Handle *self) {
   return text;
 }
 
-static int report(Handle *self) {
+static int handle_report(Handle *self) {
   if (is_fatal())
     return -1;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
-  PyObject *source = describe(self);
+  PyObject *source = handle_describe(self);
   PyObject *message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
   Py_XDECREF(source);
   if (message == NULL) {
@@ -169,7 +169,7 @@ int handle_run(Handle *self) {
   }
   int outcome = 0;
   if (result == NULL)
-    outcome = report(self);
+    outcome = handle_report(self);
   else
     Py_DECREF(result);
   self->running = outer;
@@ -189,7 +189,15 @@ void handle_cancel(Handle *self) {
     timers_note_cancel(&self->loop->timers);
 }
 
-/* The face for Python ------------------------------------------------------ */
+/* Dropping the arguments may run any code: so this comes last in its caller. */
+void handle_drop(Handle *self) {
+  if (self != NULL) {
+    handle_cancel(self);
+    Py_DECREF(self);
+  }
+}
+
+/* Methods and types --------------------------------------------------------- */
 
 static PyObject *Handle_cancel(Handle *self, PyObject *Py_UNUSED(ignored)) {
   handle_cancel(self);
@@ -221,7 +229,7 @@ static PyObject *Handle_get_callback(Handle *self, void *Py_UNUSED(closure)) {
 static PyObject *Handle_get_args(Handle *self, void *Py_UNUSED(closure)) {
   if (self->callback == NULL)
     Py_RETURN_NONE;
-  return arguments_of(self);
+  return handle_arguments(self);
 }
 
 static PyObject *Handle_get_traceback(Handle *self, void *Py_UNUSED(closure)) {
@@ -254,7 +262,7 @@ static PyObject *Handle_repr(Handle *self) {
     ADD(part);
   }
   if (self->callback != NULL)
-    ADD(describe(self));
+    ADD(handle_describe(self));
   Py_ssize_t frames = self->traceback != NULL ? PyObject_Length(self->traceback) : 0;
   if (frames < 0)
     PyErr_Clear();
@@ -282,8 +290,8 @@ done:
   return text;
 }
 
-static PyObject *what(Handle *self) {
-  return Py_BuildValue("ON", self->callback ? self->callback : Py_None, arguments_of(self));
+static PyObject *handle_call(Handle *self) {
+  return Py_BuildValue("ON", self->callback ? self->callback : Py_None, handle_arguments(self));
 }
 
 /* As asyncio's: by time, and equal when they would do the same. */
@@ -294,7 +302,7 @@ static PyObject *TimerHandle_compare(PyObject *a, PyObject *b, int op) {
   int same = x == y;
   if (!same && x->when == y->when && x->cancelled == y->cancelled && x->argc == y->argc) {
     /* To compare may run what cancels them. */
-    PyObject *p = what(x), *q = p ? what(y) : NULL;
+    PyObject *p = handle_call(x), *q = p ? handle_call(y) : NULL;
     same = q != NULL ? PyObject_RichCompareBool(p, q, Py_EQ) : -1;
     Py_XDECREF(p);
     Py_XDECREF(q);
@@ -371,7 +379,7 @@ PyTypeObject Handle_Type = {
     .tp_doc = "A callback that call_soon() has put into the queue.",
     .tp_basicsize = sizeof(Handle),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)handle_dealloc,
+    .tp_dealloc = (destructor)Handle_dealloc,
     .tp_repr = (reprfunc)Handle_repr,
     .tp_weaklistoffset = offsetof(Handle, weakrefs),
     .tp_methods = Handle_methods,
@@ -386,7 +394,7 @@ PyTypeObject TimerHandle_Type = {
     .tp_basicsize = sizeof(Handle),
     .tp_base = &Handle_Type,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)handle_dealloc,
+    .tp_dealloc = (destructor)Handle_dealloc,
     .tp_richcompare = TimerHandle_compare,
     .tp_hash = (hashfunc)TimerHandle_hash,
     .tp_methods = TimerHandle_methods,

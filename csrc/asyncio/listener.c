@@ -25,17 +25,16 @@ static void listener_close(Listener *self) {
   Py_INCREF(self);
   if (self->watch != NULL)
     watch_close(self->watch);
-  if (self->retry != NULL) {
-    handle_cancel(self->retry);
-    Py_CLEAR(self->retry);
-  }
+  Handle *retry = self->retry;
+  self->retry = NULL;
+  handle_drop(retry);
   Py_CLEAR(self->sock);
   Py_CLEAR(self->factory);
   Py_CLEAR(self->server);
   Py_DECREF(self);
 }
 
-static PyObject *go_on(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+static PyObject *listener_accept_again(PyObject *object, PyObject *Py_UNUSED(ignored)) {
   Listener *self = (Listener *)object;
   Py_CLEAR(self->retry);
   if (self->watch != NULL && watch_set(self->watch, UV_READABLE) < 0)
@@ -44,8 +43,8 @@ static PyObject *go_on(PyObject *object, PyObject *Py_UNUSED(ignored)) {
 }
 
 /* Rather than drop connections, or spin: asyncio's pause of one second. */
-static int back_off(Listener *self) {
-  static PyMethodDef method = {"accept_again", go_on, METH_NOARGS, NULL};
+static int listener_back_off(Listener *self) {
+  static PyMethodDef method = {"accept_again", listener_accept_again, METH_NOARGS, NULL};
   PyErr_SetFromErrno(PyExc_OSError);
   if (loop_report(self->loop, "socket.accept() out of system resource", "socket", self->sock, NULL,
                   NULL) < 0)
@@ -67,7 +66,7 @@ static int back_off(Listener *self) {
   return watch_set(self->watch, 0);
 }
 
-static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t length) {
+static int listener_accepted(Listener *self, int fd, struct sockaddr *address, socklen_t length) {
   /* Both may be gone when the factory returns. */
   PyObject *factory = Py_NewRef(self->factory), *context = PyContext_Copy(self->context);
   bool entered = context != NULL && PyContext_Enter(context) == 0;
@@ -96,14 +95,14 @@ static int accepted(Listener *self, int fd, struct sockaddr *address, socklen_t 
   stream->peername = address_keep(address, length);
   transport_keep_names(stream);
 #ifndef __linux__
-  set_nodelay(fd, stream->family); /* not inherited from the listening socket */
+  stream_set_nodelay(fd, stream->family); /* not inherited from the listening socket */
 #endif
   int outcome = transport_start_soon(stream);
   Py_DECREF(stream);
   return outcome;
 }
 
-static int accept_one(int fd, struct sockaddr *address, socklen_t *length) {
+static int listener_accept(int fd, struct sockaddr *address, socklen_t *length) {
 #ifdef __linux__
   return accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
@@ -119,7 +118,7 @@ static int accept_one(int fd, struct sockaddr *address, socklen_t *length) {
 #endif
 }
 
-static void on_connection(Watch *watch, int events) {
+static void listener_ready(Watch *watch, int events) {
   Listener *self = (Listener *)watch->user;
   Loop *loop = watch->loop;
   if (events < 0) {
@@ -133,14 +132,14 @@ static void on_connection(Watch *watch, int events) {
   for (int i = 0; i <= self->backlog && self->watch != NULL; i++) {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    int fd = accept_one(self->fd, (struct sockaddr *)&address, &length);
+    int fd = listener_accept(self->fd, (struct sockaddr *)&address, &length);
     int outcome;
     if (fd >= 0) {
-      outcome = accepted(self, fd, (struct sockaddr *)&address, length);
+      outcome = listener_accepted(self, fd, (struct sockaddr *)&address, length);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED) {
       return;
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      if (back_off(self) < 0)
+      if (listener_back_off(self) < 0)
         loop->error = true;
       return;
     } else {
@@ -155,6 +154,8 @@ static void on_connection(Watch *watch, int events) {
     }
   }
 }
+
+static const WatchKind listener_kind = {.size = sizeof(Watch), .ready = listener_ready};
 
 PyObject *loop_listen(Loop *self, PyObject *args) {
   PyObject *sock, *factory, *server;
@@ -174,8 +175,8 @@ PyObject *loop_listen(Loop *self, PyObject *args) {
   listener->backlog = backlog;
   listener->context = PyContext_CopyCurrent();
   PyObject_GC_Track(listener);
-  if (listener->context == NULL || watch_open(&listener->watch, self, fd, on_connection,
-                                              (PyObject *)listener, false, sizeof(Watch)) < 0)
+  if (listener->context == NULL ||
+      watch_open(&listener->watch, self, fd, &listener_kind, (PyObject *)listener, false) < 0)
     goto failed;
   listener->sock = Py_NewRef(sock);
   listener->factory = Py_NewRef(factory);
@@ -183,7 +184,7 @@ PyObject *loop_listen(Loop *self, PyObject *args) {
   struct sockaddr_storage address;
   socklen_t length = sizeof(address);
   if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
-    set_nodelay(fd, address.ss_family);
+    stream_set_nodelay(fd, address.ss_family);
   if (watch_set(listener->watch, UV_READABLE) < 0)
     goto failed;
   return (PyObject *)listener;

@@ -3,7 +3,7 @@
 
 enum { FIRST = 256, AHEAD = 4 };
 
-static int grow(Ready *self) {
+static int ready_grow(Ready *self) {
   size_t capacity = self->ring == NULL ? FIRST : 2 * (self->mask + 1);
   Handle **ring = capacity <= SIZE_MAX / sizeof(*ring) / 2 ? PyMem_New(Handle *, capacity) : NULL;
   if (ring == NULL) {
@@ -20,7 +20,7 @@ static int grow(Ready *self) {
 }
 
 int ready_push(Ready *self, Handle *handle) {
-  if ((self->ring == NULL || self->count > self->mask) && grow(self) < 0)
+  if ((self->ring == NULL || self->count > self->mask) && ready_grow(self) < 0)
     return -1;
   self->ring[(self->head + self->count++) & self->mask] = (Handle *)Py_NewRef(handle);
   return 0;

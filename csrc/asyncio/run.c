@@ -1,10 +1,11 @@
-/* Turns of the loop: poll, due timers, then the handles that are ready now.
+/* Turns of the loop: poll, due timers, then the handles that are ready now. All
+ * on the loop's thread; what it shares with other threads is in gil.c.
  *
  * The GIL. With work ready the poll does not block and the GIL is kept.
- * Otherwise it is always let go around the poll, and comes back with the first
+ * Otherwise it is always let go around the poll, and taken back by the first
  * libuv callback that needs it, once a turn, or after the poll. A loop that
- * never blocks gives way at its polls, as any Python function does at its
- * start: callbacks in C alone would keep other threads out for ever. Whether
+ * never blocks offers it to other threads at its polls, as any Python function
+ * does at its start: callbacks that are C alone would keep it for ever. Whether
  * the poll will block is decided by our queues alone: uv_backend_timeout() is 0
  * while a new descriptor waits to be armed, and uv_run() then blocks all the
  * same.
@@ -26,47 +27,12 @@
 enum { POLL_HANDLES = 64, SHORT_TURNS = 8 };
 #define POLL_NS 50000u
 #define SHORT_NS 2000u
-#define GIVE_WAY_NS 1000000u
-
-double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
-
-void loop_gil(Loop *self) {
-  if (self->released != NULL) {
-    PyThreadState *state = self->released;
-    self->released = NULL;
-    __atomic_store_n(&self->sleeping, false, __ATOMIC_RELEASE); /* see loop_asleep() */
-    PyEval_RestoreThread(state);
-  }
-}
-
-static void let_gil_go(Loop *self) {
-  self->gave_way = self->polled;
-  self->sleeping = true;
-  self->released = PyEval_SaveThread();
-}
-
-void loop_wake(Loop *self) {
-  if (loop_asleep(self) && !self->woken) {
-    self->woken = true;
-    uv_async_send(&self->wake);
-  }
-}
-
-/* Runs an empty Python function: the interpreter sees to what others ask of it,
- * and only if they do. To let the GIL go and take it again would be worse than
- * nothing: a thread that waits for it asks after an interval without a change,
- * and each such moment, too short to wake up in, starts its interval anew. */
-static int give_way(Loop *self) {
-  self->gave_way = self->polled;
-  PyObject *answer = PyObject_CallMethodNoArgs((PyObject *)self, str__give_way);
-  Py_XDECREF(answer);
-  return answer == NULL ? -1 : 0;
-}
+#define GIL_OFFER_NS 1000000u
 
 /* Waits for less than a millisecond; false: in vain. */
-static bool wait_fraction(Loop *self, double seconds) {
+static bool poll_fraction(Loop *self, double seconds) {
   int fd = uv_backend_fd(&self->uv), ready;
-  let_gil_go(self);
+  gil_release(self);
 #ifdef __linux__
   struct pollfd p = {fd, POLLIN, 0};
   struct timespec t = {0, (long)(seconds * 1e9) + 1};
@@ -78,72 +44,73 @@ static bool wait_fraction(Loop *self, double seconds) {
   struct timeval t = {0, (int)(seconds * 1e6) + 1};
   ready = select(fd + 1, &set, NULL, NULL, &t);
 #endif
-  loop_gil(self);
+  gil_take(self);
   return ready != 0;
 }
 
-static int before_poll(Loop *self) {
+static int poll_prepare(Loop *self) {
   self->error = false; /* somebody has caught it */
   if (loop_stale(self))
     return loop_check_open(self); /* the child would take the parent's events */
   if (self->deferred != NULL)
     watches_settle(self);
   if (self->idle_count > 0)
-    readers_settle(self);
+    descriptors_settle(self);
   return self->unchecked_count > 0 ? watches_check(self) : 0;
 }
 
 /* -1: an exception ends the run. */
-static int after_poll(Loop *self) {
+static int poll_outcome(Loop *self) {
   self->error = self->error && PyErr_Occurred() != NULL;
   return self->error ? -1 : 0;
 }
 
 static int poll_now(Loop *self) {
-  if (before_poll(self) < 0)
+  if (poll_prepare(self) < 0)
     return -1;
-  self->armed = false;
+  self->watches_changed = false;
   uv_run(&self->uv, UV_RUN_NOWAIT);
-  return after_poll(self);
+  return poll_outcome(self);
 }
 
 /* Before 1.45 uv_run() serves timers ahead of the poll. An alarm that is over by
  * then, because the GIL was slow to be let go, no longer bounds the poll: a stop
  * keeps it from blocking, and is forgotten when uv_run() returns. */
-static void on_alarm(uv_timer_t *timer) { uv_stop(timer->loop); }
+static void poll_alarm_over(uv_timer_t *timer) { uv_stop(timer->loop); }
 
 static int poll_blocking(Loop *self, double until) {
-  if (before_poll(self) < 0)
+  if (poll_prepare(self) < 0)
     return -1;
   bool alarm = false;
   if (!isinf(until)) {
     double left = until - loop_now();
     if (left < 1e-3) {
       /* What is new must be armed before the descriptor tells anything. */
-      if (self->armed) {
+      if (self->watches_changed) {
         if (poll_now(self) < 0)
           return -1;
         left = until - loop_now();
       }
       if (self->ready.count > 0 || self->stopping || left <= 0)
         return 0;
-      return wait_fraction(self, left) ? poll_now(self) : 0;
+      return poll_fraction(self, left) ? poll_now(self) : 0;
     }
     alarm = true;
     uv_update_time(&self->uv);
-    uv_timer_start(&self->alarm, on_alarm, left < 86400 ? (uint64_t)(left * 1e3) : 86400000, 0);
+    uv_timer_start(&self->alarm, poll_alarm_over, left < 86400 ? (uint64_t)(left * 1e3) : 86400000,
+                   0);
   }
-  self->armed = false;
-  let_gil_go(self);
+  self->watches_changed = false;
+  gil_release(self);
   uv_run(&self->uv, UV_RUN_ONCE);
-  loop_gil(self);
+  gil_take(self);
   if (alarm)
     uv_timer_stop(&self->alarm);
-  return after_poll(self);
+  return poll_outcome(self);
 }
 
 /* What is due goes behind what is ready. */
-static int take_due(Loop *self, double now) {
+static int take_due_timers(Loop *self, double now) {
   Handle *handle;
   while ((handle = timers_pop_due(&self->timers, now)) != NULL) {
     int outcome = ready_push(&self->ready, handle);
@@ -154,7 +121,7 @@ static int take_due(Loop *self, double now) {
   return 0;
 }
 
-static int run_slowly(Loop *self, Handle *handle) {
+static int run_and_note_time(Loop *self, Handle *handle) {
   uint64_t start = uv_hrtime();
   if (handle_run(handle) < 0)
     return -1;
@@ -166,7 +133,7 @@ static int run_ready(Loop *self) {
   self->ran += count < POLL_HANDLES ? (unsigned)count : POLL_HANDLES;
   for (; count > 0 && self->ready.count > 0; count--) {
     Handle *handle = ready_pop(&self->ready);
-    int outcome = self->debug ? run_slowly(self, handle) : handle_run(handle);
+    int outcome = self->debug ? run_and_note_time(self, handle) : handle_run(handle);
     /* The garbage collector does not see it, so whoever else holds it shall not
      * make a cycle through what it referred to. */
     if (Py_REFCNT(handle) > 1 && !handle->persistent)
@@ -178,30 +145,30 @@ static int run_ready(Loop *self) {
   return 0;
 }
 
-/* The clock is not free either: when turns have been short it is read only
+/* Reading the clock costs, too: when turns have been short it is read only
  * every SHORT_TURNS of them, unless there are timers. */
-static bool poll_is_due(Loop *self, uint64_t *now) {
+static bool poll_due(Loop *self, uint64_t *now) {
   if (self->ran >= POLL_HANDLES)
     return true;
-  if (++self->turns < self->hurry && self->timers.count == 0)
+  if (++self->unclocked < self->unclocked_max && self->timers.count == 0)
     return false;
   *now = uv_hrtime();
-  bool shorts = *now - self->read_at < SHORT_TURNS * (uint64_t)SHORT_NS;
-  self->hurry = shorts ? SHORT_TURNS : 0;
-  self->turns = 0;
-  self->read_at = *now;
+  bool shorts = *now - self->clock_read < SHORT_TURNS * (uint64_t)SHORT_NS;
+  self->unclocked_max = shorts ? SHORT_TURNS : 0;
+  self->unclocked = 0;
+  self->clock_read = *now;
   return *now - self->polled > POLL_NS;
 }
 
 static int take_timers(Loop *self, uint64_t now) {
   if (self->timers.count == 0)
     return 0;
-  return take_due(self, (double)(now ? now : uv_hrtime()) * 1e-9);
+  return take_due_timers(self, (double)(now ? now : uv_hrtime()) * 1e-9);
 }
 
 /* What is ready or due goes before what a poll finds, as in asyncio, where the
  * poll's callbacks go behind it: transports call their protocols at once. */
-static int turn(Loop *self, bool must_poll) {
+static int run_turn(Loop *self, bool must_poll) {
   uint64_t now = 0;
   bool ended = false;
   /* Without waiting for the poll to say it. */
@@ -212,7 +179,7 @@ static int turn(Loop *self, bool must_poll) {
     if (poll_blocking(self, timers_next(&self->timers)) < 0)
       return -1;
     must_poll = true;
-  } else if (must_poll || poll_is_due(self, &now)) {
+  } else if (must_poll || poll_due(self, &now)) {
     must_poll = true;
     if (!self->stopping) {
       if (take_timers(self, now) < 0 || run_ready(self) < 0)
@@ -226,8 +193,8 @@ static int turn(Loop *self, bool must_poll) {
     if (PyErr_CheckSignals() < 0)
       return -1;
     self->ran = 0;
-    self->polled = self->read_at = now = uv_hrtime();
-    if (now - self->gave_way > GIVE_WAY_NS && give_way(self) < 0)
+    self->polled = self->clock_read = now = uv_hrtime();
+    if (now - self->gil_offered > GIL_OFFER_NS && gil_offer(self) < 0)
       return -1;
   }
   if (take_timers(self, now) < 0)
@@ -241,7 +208,7 @@ int loop_run(Loop *self) {
   int outcome;
   bool first = true;
   do {
-    outcome = turn(self, first);
+    outcome = run_turn(self, first);
     first = false;
   } while (outcome == 0 && !self->stopping);
   self->stopping = self->error = false;

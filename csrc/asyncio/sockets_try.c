@@ -15,7 +15,7 @@ void op_end(SockOp *self, PyObject *value) {
 }
 
 /* What came of a system call: true when the operation has ended. */
-static bool called(SockOp *self, Py_ssize_t n) {
+static bool op_called(SockOp *self, Py_ssize_t n) {
   if (n >= 0)
     return true;
   if (would_block())
@@ -27,7 +27,7 @@ static bool called(SockOp *self, Py_ssize_t n) {
 
 /* Through the shared buffer, or into an object of the full size that is then
  * cut: what is better depends on how much there is, and the last one tells. */
-static bool try_recv(SockOp *self) {
+static bool op_try_recv(SockOp *self) {
   bool small = self->size <= READ_BUFFER && self->loop->received <= SMALL;
   PyObject *data = small ? NULL : PyBytes_FromStringAndSize(NULL, self->size);
   if (!small && data == NULL) {
@@ -43,7 +43,7 @@ static bool try_recv(SockOp *self) {
   if (n < 0)
     Py_CLEAR(data);
   errno = error;
-  if (!called(self, n))
+  if (!op_called(self, n))
     return false;
   if (!self->ended) {
     self->loop->received = n;
@@ -56,25 +56,25 @@ static bool try_recv(SockOp *self) {
   return true;
 }
 
-static bool try_recv_into(SockOp *self) {
+static bool op_try_recv_into(SockOp *self) {
   Py_ssize_t n;
   do
     n = recv(self->fd, self->view.buf, (size_t)self->view.len, MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
-  if (!called(self, n))
+  if (!op_called(self, n))
     return false;
   if (!self->ended)
     op_end(self, PyLong_FromSsize_t(n));
   return true;
 }
 
-static bool try_sendall(SockOp *self) {
+static bool op_try_sendall(SockOp *self) {
   while (self->done < self->view.len) {
     Py_ssize_t n = send(self->fd, (char *)self->view.buf + self->done,
                         (size_t)(self->view.len - self->done), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR)
       continue;
-    if (!called(self, n))
+    if (!op_called(self, n))
       return false;
     if (self->ended)
       return true;
@@ -85,15 +85,15 @@ static bool try_sendall(SockOp *self) {
 }
 
 /* A method of the socket, for the rarer ones: the socket module knows how. */
-static PyObject *call_method(SockOp *self) {
+static PyObject *op_call_method(SockOp *self) {
   PyObject *method = PyObject_GetAttr(self->sock, self->method);
   PyObject *result = method != NULL ? PyObject_CallObject(method, self->args) : NULL;
   Py_XDECREF(method);
   return result;
 }
 
-static bool try_method(SockOp *self) {
-  PyObject *result = call_method(self);
+static bool op_try_method(SockOp *self) {
+  PyObject *result = op_call_method(self);
   if (result == NULL && (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
                          PyErr_ExceptionMatches(PyExc_InterruptedError))) {
     PyErr_Clear();
@@ -110,9 +110,9 @@ static bool try_method(SockOp *self) {
   return true;
 }
 
-static bool try_connect(SockOp *self) {
+static bool op_try_connect(SockOp *self) {
   if (!self->begun) {
-    PyObject *result = call_method(self);
+    PyObject *result = op_call_method(self);
     if (result == NULL && PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
       PyObject *exception = take_exception();
       PyObject *number = PyObject_GetAttrString(exception, "errno");
@@ -155,14 +155,14 @@ static bool try_connect(SockOp *self) {
 bool op_try(SockOp *self) {
   switch ((OpKind)self->kind) {
   case OP_RECV:
-    return try_recv(self);
+    return op_try_recv(self);
   case OP_RECV_INTO:
-    return try_recv_into(self);
+    return op_try_recv_into(self);
   case OP_SENDALL:
-    return try_sendall(self);
+    return op_try_sendall(self);
   case OP_CONNECT:
-    return try_connect(self);
+    return op_try_connect(self);
   default:
-    return try_method(self);
+    return op_try_method(self);
   }
 }

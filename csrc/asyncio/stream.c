@@ -6,7 +6,7 @@
  * into a bytes object with room to spare, which is then cut, because a buffer
  * filled to the brim means another recv() that says EAGAIN.
  *
- * Writing: at once, what the kernel does not take is queued. */
+ * Writing: at once; what the kernel does not take is queued (write_queue.c). */
 #define _GNU_SOURCE
 #include "transport.h"
 
@@ -17,20 +17,23 @@
 
 PyTypeObject *Stream_Type;
 
-enum { COPY_MAX = 16 * 1024, IOV = 64 };
+enum { COPY_MAX = 16 * 1024 };
 
-static void read_stream(Transport *self);
-static void flush_stream(Transport *self);
+static void stream_read(Transport *self);
+static ssize_t stream_send(int fd, struct iovec *parts, size_t count);
+static void stream_shutdown(Transport *self);
 
-const Kind stream_kind = {
+const TransportKind stream_kind = {
     .read_failed = "Fatal read error on socket transport",
     .write_failed = "Fatal write error on socket transport",
-    .lost_write = "socket.send() raised exception.",
-    .read = read_stream,
-    .flush = flush_stream,
+    .write_lost = "socket.send() raised exception.",
+    .read = stream_read,
+    .flush = transport_flush,
+    .send = stream_send,
+    .shutdown = stream_shutdown,
 };
 
-static ssize_t receive(int fd, void *buffer, size_t size) {
+static ssize_t stream_receive(int fd, void *buffer, size_t size) {
   ssize_t n;
   do
     n = recv(fd, buffer, size, 0);
@@ -40,9 +43,7 @@ static ssize_t receive(int fd, void *buffer, size_t size) {
 
 /* Reading -------------------------------------------------------------------- */
 
-static void close_stream(Transport *self);
-
-static void on_eof(Transport *self) {
+static void stream_eof(Transport *self) {
   transport_debug(self, "%r received EOF", NULL);
   PyObject *answer = transport_tell(self, str_eof_received, NULL);
   int keep = answer != NULL ? PyObject_IsTrue(answer) : -1;
@@ -52,23 +53,24 @@ static void on_eof(Transport *self) {
   } else if (keep) {
     /* It may go on writing. */
     self->eof_read = true;
-    if (transqueue_watch(self) < 0)
+    if (transport_watch(self) < 0)
       transport_failed(self, "Fatal error on transport");
   } else {
-    close_stream(self);
+    transport_close(self);
   }
 }
 
-static void got(Transport *self, ssize_t n, const char *message) {
+/* recv() said n, which is the end, or -1. */
+static void stream_read_nothing(Transport *self, ssize_t n) {
   if (n == 0) {
-    on_eof(self);
+    stream_eof(self);
   } else if (!would_block()) {
     PyErr_SetFromErrno(PyExc_OSError);
-    transport_failed(self, message);
+    transport_failed(self, self->kind->read_failed);
   }
 }
 
-static void read_into_protocol(Transport *self) {
+static void stream_read_into_protocol(Transport *self) {
   PyObject *hint = PyLong_FromLong(-1);
   PyObject *buffer = hint ? transport_tell(self, str_get_buffer, hint) : NULL;
   Py_XDECREF(hint);
@@ -84,16 +86,16 @@ static void read_into_protocol(Transport *self) {
     transport_failed(self, "Fatal error: protocol.get_buffer() call failed.");
     return;
   }
-  if (self->lost) { /* get_buffer() has closed it */
+  if (self->conn_lost) { /* get_buffer() has closed it */
     PyBuffer_Release(&view);
     return;
   }
-  ssize_t n = receive(self->fd, view.buf, (size_t)view.len);
+  ssize_t n = stream_receive(self->fd, view.buf, (size_t)view.len);
   int error = errno;
   PyBuffer_Release(&view);
   errno = error;
   if (n <= 0) {
-    got(self, n, self->kind->read_failed);
+    stream_read_nothing(self, n);
     return;
   }
   PyObject *count = PyLong_FromSsize_t(n);
@@ -103,10 +105,10 @@ static void read_into_protocol(Transport *self) {
 }
 
 /* The next read's size by the last ones': at least what came, and half as much again. */
-static PyObject *receive_bytes(Transport *self, ssize_t *n) {
+static PyObject *stream_receive_bytes(Transport *self, ssize_t *n) {
   if (self->read_hint <= COPY_MAX) {
     char *buffer = self->loop->read_buffer;
-    *n = receive(self->fd, buffer, READ_BUFFER);
+    *n = stream_receive(self->fd, buffer, READ_BUFFER);
     if (*n <= 0)
       return NULL;
     if (*n > COPY_MAX)
@@ -121,7 +123,7 @@ static PyObject *receive_bytes(Transport *self, ssize_t *n) {
     *n = 1;
     return NULL;
   }
-  *n = receive(self->fd, PyBytes_AS_STRING(data), size);
+  *n = stream_receive(self->fd, PyBytes_AS_STRING(data), size);
   if (*n <= 0) {
     int error = errno;
     Py_DECREF(data);
@@ -139,20 +141,20 @@ static PyObject *receive_bytes(Transport *self, ssize_t *n) {
   return data;
 }
 
-static void read_stream(Transport *self) {
-  if (self->lost || self->closing || self->paused)
+static void stream_read(Transport *self) {
+  if (self->conn_lost || self->closing || self->paused)
     return;
   if (self->buffered) {
-    read_into_protocol(self);
+    stream_read_into_protocol(self);
     return;
   }
   ssize_t n;
-  PyObject *data = receive_bytes(self, &n);
+  PyObject *data = stream_receive_bytes(self, &n);
   if (data == NULL) {
     if (n > 0)
       transport_failed(self, self->kind->read_failed);
     else
-      got(self, n, self->kind->read_failed);
+      stream_read_nothing(self, n);
     return;
   }
   PyObject *answer = transport_tell(self, str_data_received, data);
@@ -162,7 +164,7 @@ static void read_stream(Transport *self) {
 
 /* Writing -------------------------------------------------------------------- */
 
-static ssize_t send_some(int fd, struct iovec *parts, size_t count) {
+static ssize_t stream_send(int fd, struct iovec *parts, size_t count) {
   ssize_t n;
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
   do
@@ -172,160 +174,11 @@ static ssize_t send_some(int fd, struct iovec *parts, size_t count) {
   return n;
 }
 
-/* -1: failed and dealt with. */
-static ssize_t try_write(Transport *self, struct iovec *parts, size_t count) {
-  ssize_t n = send_some(self->fd, parts, count);
-  if (n >= 0)
-    return n;
-  if (would_block())
-    return 0;
-  PyErr_SetFromErrno(PyExc_OSError);
-  transport_failed(self, self->kind->write_failed);
-  return -1;
-}
-
-static void shut(Transport *self) {
+static void stream_shutdown(Transport *self) {
   if (shutdown(self->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
     PyErr_SetFromErrno(PyExc_OSError);
     transport_failed(self, self->kind->write_failed);
   }
-}
-
-static void drained(Transport *self) {
-  if (self->empty_waiter != NULL)
-    transport_wake_empty_waiter(self, str_set_result, Py_None);
-  if (self->closing)
-    transport_lost(self, Py_None);
-  else if (self->eof_written)
-    shut(self);
-}
-
-static void flush_stream(Transport *self) {
-  if (self->lost)
-    return;
-  struct iovec parts[IOV];
-  size_t count = transport_parts(self, parts, IOV);
-  ssize_t n = try_write(self, parts, count);
-  if (n < 0)
-    return;
-  transport_dequeue(self, (size_t)n);
-  transport_maybe_resume(self); /* may write, or close */
-  if (self->lost || self->loop->error)
-    return;
-  if (self->queue_count == 0) {
-    if (transqueue_watch(self) < 0)
-      transport_failed(self, self->kind->write_failed);
-    else
-      drained(self);
-  }
-}
-
-static int queue_rest(Transport *self) {
-  if (transqueue_watch(self) < 0)
-    return -1;
-  transport_maybe_pause(self);
-  return 0;
-}
-
-static PyObject *Stream_write(Transport *self, PyObject *data) {
-  Py_buffer view = {0};
-  const char *bytes;
-  size_t size;
-  if (PyBytes_CheckExact(data)) {
-    bytes = PyBytes_AS_STRING(data);
-    size = (size_t)PyBytes_GET_SIZE(data);
-  } else {
-    if (!PyObject_CheckBuffer(data)) {
-      PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
-                   Py_TYPE(data)->tp_name);
-      return NULL;
-    }
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
-      return NULL;
-    bytes = view.buf;
-    size = (size_t)view.len;
-  }
-  if (self->eof_written || self->empty_waiter != NULL || size > 0) {
-    if (!transport_writable(self, "write"))
-      goto done;
-    if (size == 0)
-      goto done;
-    size_t written = 0;
-    if (self->queue_count == 0) {
-      struct iovec part = {(void *)bytes, size};
-      ssize_t n = try_write(self, &part, 1);
-      if (n < 0)
-        goto done;
-      written = (size_t)n;
-    }
-    if (written < size && transport_queue(self, data, bytes + written, size - written, NULL) == 0)
-      queue_rest(self);
-  }
-done:
-  if (view.obj != NULL)
-    PyBuffer_Release(&view);
-  return transport_none();
-}
-
-/* At most this many buffers are held at once. */
-static int write_batch(Transport *self, PyObject **items, size_t count) {
-  Py_buffer views[IOV];
-  struct iovec parts[IOV];
-  size_t held = 0, total = 0;
-  int outcome = -1;
-  for (; held < count; held++) {
-    if (PyObject_GetBuffer(items[held], &views[held], PyBUF_SIMPLE) < 0)
-      goto done;
-    parts[held].iov_base = views[held].buf;
-    parts[held].iov_len = (size_t)views[held].len;
-    total += parts[held].iov_len;
-  }
-  outcome = 0;
-  if (total == 0)
-    goto done;
-  ssize_t written = 0;
-  if (self->queue_count == 0 && (written = try_write(self, parts, count)) < 0)
-    goto done;
-  size_t skip = (size_t)written;
-  for (size_t i = 0; i < count && outcome == 0; i++) {
-    size_t size = parts[i].iov_len;
-    if (skip >= size) {
-      skip -= size;
-      continue;
-    }
-    outcome = transport_queue(self, items[i], (char *)parts[i].iov_base + skip, size - skip, NULL);
-    skip = 0;
-  }
-done:
-  while (held > 0)
-    PyBuffer_Release(&views[--held]);
-  return outcome;
-}
-
-static PyObject *Stream_writelines(Transport *self, PyObject *list) {
-  PyObject *items = PySequence_Tuple(list); /* that nobody can change */
-  if (items == NULL)
-    return NULL;
-  size_t count = (size_t)PyTuple_GET_SIZE(items), done = 0;
-  for (size_t i = 0; i < count; i++)
-    if (!PyObject_CheckBuffer(PyTuple_GET_ITEM(items, i))) {
-      PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
-                   Py_TYPE(PyTuple_GET_ITEM(items, i))->tp_name);
-      Py_DECREF(items);
-      return NULL;
-    }
-  int outcome = 0;
-  if (transport_writable(self, "writelines")) {
-    while (done < count && outcome == 0 && !self->lost) {
-      size_t batch = count - done < IOV ? count - done : IOV;
-      outcome = write_batch(self, &PyTuple_GET_ITEM(items, done), batch);
-      done += batch;
-    }
-    if (outcome == 0 && self->queue_count > 0)
-      outcome = queue_rest(self);
-  }
-  Py_DECREF(items);
-  return transport_none();
 }
 
 static PyObject *Stream_write_eof(Transport *self, PyObject *Py_UNUSED(ignored)) {
@@ -333,7 +186,7 @@ static PyObject *Stream_write_eof(Transport *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
   self->eof_written = true;
   if (self->queue_count == 0)
-    shut(self);
+    stream_shutdown(self);
   Py_RETURN_NONE;
 }
 
@@ -341,33 +194,17 @@ static PyObject *Stream_can_write_eof(Transport *Py_UNUSED(self), PyObject *Py_U
   Py_RETURN_TRUE;
 }
 
-static void close_stream(Transport *self) {
-  if (self->closing || self->loop == NULL)
-    return;
-  self->closing = true;
-  if (self->queue_count == 0)
-    transport_end_soon(self, Py_None);
-  else if (transqueue_watch(self) < 0)
-    transport_failed(self, self->kind->write_failed);
-}
-
-static PyObject *Stream_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
-  close_stream(self);
-  return transport_none();
-}
-
 static PyMethodDef methods[] = {
-    {"write", (PyCFunction)Stream_write, METH_O, NULL},
-    {"writelines", (PyCFunction)Stream_writelines, METH_O, NULL},
+    {"write", (PyCFunction)transport_write, METH_O, NULL},
+    {"writelines", (PyCFunction)transport_writelines, METH_O, NULL},
     {"write_eof", (PyCFunction)Stream_write_eof, METH_NOARGS, NULL},
     {"can_write_eof", (PyCFunction)Stream_can_write_eof, METH_NOARGS, NULL},
-    {"close", (PyCFunction)Stream_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 /* Making ----------------------------------------------------------------------- */
 
-void set_nodelay(int fd, int family) {
+void stream_set_nodelay(int fd, int family) {
   int on = 1;
   if (family == AF_INET || family == AF_INET6)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* SCTP and the like refuse */
@@ -388,13 +225,13 @@ PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs) {
   if (stream == NULL)
     return NULL;
   transport_keep_names(stream);
-  set_nodelay(fd, stream->family);
+  stream_set_nodelay(fd, stream->family);
   if (transport_start_soon(stream) < 0)
     Py_CLEAR(stream);
   return (PyObject *)stream;
 }
 
-static int set_mode(PyTypeObject *type) {
+static int stream_set_modes(PyTypeObject *type) {
   PyObject *constants = PyImport_ImportModule("asyncio.constants");
   PyObject *modes = constants ? PyObject_GetAttrString(constants, "_SendfileMode") : NULL;
   PyObject *mode = modes ? PyObject_GetAttrString(modes, "TRY_NATIVE") : NULL;
@@ -413,7 +250,7 @@ int streams_init(PyObject *module) {
   Stream_Type = transport_type("uvworks._core.StreamTransport",
                                "asyncio.Transport of a TCP or UNIX connection.", "Transport", NULL,
                                sizeof(Transport), methods);
-  if (Stream_Type == NULL || set_mode(Stream_Type) < 0)
+  if (Stream_Type == NULL || stream_set_modes(Stream_Type) < 0)
     return -1;
   return PyModule_AddType(module, Stream_Type);
 }

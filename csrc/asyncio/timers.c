@@ -8,15 +8,15 @@
 
 enum { FIRST = 64, SWEEP_MIN = 64 };
 
-static inline bool before(const Timer *a, const Timer *b) {
+static inline bool timer_before(const Timer *a, const Timer *b) {
   return a->when < b->when || (a->when == b->when && a->order < b->order);
 }
 
-static void sift_up(Timer *heap, size_t i) {
+static void timers_sift_up(Timer *heap, size_t i) {
   Timer timer = heap[i];
   while (i > 0) {
     size_t parent = (i - 1) / 4;
-    if (!before(&timer, &heap[parent]))
+    if (!timer_before(&timer, &heap[parent]))
       break;
     heap[i] = heap[parent];
     i = parent;
@@ -24,7 +24,7 @@ static void sift_up(Timer *heap, size_t i) {
   heap[i] = timer;
 }
 
-static void sift_down(Timer *heap, size_t count, size_t i) {
+static void timers_sift_down(Timer *heap, size_t count, size_t i) {
   Timer timer = heap[i];
   for (;;) {
     size_t child = 4 * i + 1;
@@ -32,9 +32,9 @@ static void sift_down(Timer *heap, size_t count, size_t i) {
       break;
     size_t last = child + 4 < count ? child + 4 : count, least = child;
     for (size_t j = child + 1; j < last; j++)
-      if (before(&heap[j], &heap[least]))
+      if (timer_before(&heap[j], &heap[least]))
         least = j;
-    if (!before(&heap[least], &timer))
+    if (!timer_before(&heap[least], &timer))
       break;
     heap[i] = heap[least];
     i = least;
@@ -57,37 +57,37 @@ int timers_push(Timers *self, Handle *handle) {
   }
   handle->scheduled = true;
   self->heap[self->count] = (Timer){handle->when, self->order++, (Handle *)Py_NewRef(handle)};
-  sift_up(self->heap, self->count++);
+  timers_sift_up(self->heap, self->count++);
   return 0;
 }
 
-static Handle *take_first(Timers *self) {
+static Handle *timers_take_first(Timers *self) {
   Handle *handle = self->heap[0].handle;
   if (--self->count > 0) {
     self->heap[0] = self->heap[self->count];
-    sift_down(self->heap, self->count, 0);
+    timers_sift_down(self->heap, self->count, 0);
     __builtin_prefetch(self->heap[0].handle, 1);
   }
   handle->scheduled = false;
   return handle;
 }
 
-static void drop_cancelled_first(Timers *self) {
+static void timers_drop_cancelled(Timers *self) {
   while (self->cancelled > 0 && self->count > 0 && self->heap[0].handle->cancelled) {
-    Handle *handle = take_first(self);
+    Handle *handle = timers_take_first(self);
     self->cancelled--;
     Py_DECREF(handle);
   }
 }
 
 double timers_next(Timers *self) {
-  drop_cancelled_first(self);
+  timers_drop_cancelled(self);
   return self->count > 0 ? self->heap[0].when : INFINITY;
 }
 
 Handle *timers_pop_due(Timers *self, double now) {
-  drop_cancelled_first(self);
-  return self->count > 0 && self->heap[0].when <= now ? take_first(self) : NULL;
+  timers_drop_cancelled(self);
+  return self->count > 0 && self->heap[0].when <= now ? timers_take_first(self) : NULL;
 }
 
 void timers_note_cancel(Timers *self) {
@@ -111,7 +111,7 @@ void timers_note_cancel(Timers *self) {
   self->count = live;
   self->cancelled = 0;
   for (size_t i = live; i-- > 0;)
-    sift_down(self->heap, live, i);
+    timers_sift_down(self->heap, live, i);
   while (dead != NULL) {
     Handle *next = (Handle *)dead->args[0];
     Py_DECREF(dead);

@@ -1,7 +1,7 @@
 /* The common part of all transports; see transport.h.
  *
  * Callbacks of the protocol run in the context that was current when the
- * transport was made: on_ready() and the handles enter it. What they raise
+ * transport was made: transport_ready() and the handles enter it. What they raise
  * closes the transport, but for SystemExit and KeyboardInterrupt, which end
  * the run. */
 
@@ -102,7 +102,7 @@ void transport_failed(Transport *self, const char *message) {
 /* Beginning ------------------------------------------------------------------ */
 
 /* With or without an exception set. */
-static void leave_context(PyObject *context) {
+static void transport_leave_context(PyObject *context) {
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
   if (PyContext_Exit(context) < 0)
@@ -111,7 +111,7 @@ static void leave_context(PyObject *context) {
   PyErr_Restore(type, value, traceback);
 }
 
-static void on_ready(Watch *watch, int events) {
+static void transport_ready(Watch *watch, int events) {
   Transport *self = (Transport *)watch->user;
   Loop *loop = watch->loop;
   uint64_t start = loop->debug ? uv_hrtime() : 0;
@@ -130,10 +130,12 @@ static void on_ready(Watch *watch, int events) {
     if ((events & UV_WRITABLE) && !loop->error && self->queue_count > 0)
       self->kind->flush(self);
   }
-  leave_context(context);
+  transport_leave_context(context);
   if (start != 0 && !loop->error && loop_note_time(loop, (PyObject *)self, start) < 0)
     loop->error = true;
 }
+
+static const WatchKind transport_kind = {.size = sizeof(Watch), .ready = transport_ready};
 
 int transport_set_protocol(Transport *self, PyObject *protocol) {
   int buffered = PyObject_IsInstance(protocol, buffered_protocol);
@@ -150,9 +152,9 @@ static PyObject *or_null(PyObject *object) {
 }
 
 /* Takes the descriptor over only when it succeeds. */
-Transport *transport_new(PyTypeObject *type, const Kind *kind, Loop *loop, int fd, PyObject *file,
-                         PyObject *protocol, PyObject *waiter, PyObject *extra, PyObject *server,
-                         bool trusted) {
+Transport *transport_new(PyTypeObject *type, const TransportKind *kind, Loop *loop, int fd,
+                         PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra,
+                         PyObject *server, bool trusted) {
   Transport *self = (Transport *)type->tp_alloc(type, 0);
   if (self == NULL)
     return NULL;
@@ -169,7 +171,7 @@ Transport *transport_new(PyTypeObject *type, const Kind *kind, Loop *loop, int f
     if (self->extra == NULL)
       goto failed;
   }
-  if (watch_open(&self->watch, loop, fd, on_ready, (PyObject *)self, trusted, sizeof(Watch)) < 0) {
+  if (watch_open(&self->watch, loop, fd, &transport_kind, (PyObject *)self, trusted) < 0) {
     if (kind->read != NULL || !PyErr_ExceptionMatches(PyExc_PermissionError))
       goto failed;
     PyErr_Clear(); /* a device that is always ready, such as /dev/null */
@@ -194,7 +196,7 @@ failed:
 }
 
 /* What the watch shall ask for. */
-int transqueue_watch(Transport *self) {
+int transport_watch(Transport *self) {
   if (self->watch == NULL)
     return 0;
   int events = 0;
@@ -206,7 +208,7 @@ int transqueue_watch(Transport *self) {
   return watch_set(self->watch, events);
 }
 
-static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+static PyObject *transport_start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
   Transport *self = (Transport *)object;
   PyObject *ending = NULL; /* ends the run, not the transport */
   if (self->protocol != NULL) {
@@ -218,7 +220,7 @@ static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Py_XDECREF(answer);
   }
   self->started = true;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     transport_failed(self, "Fatal error on transport");
   if (PyErr_Occurred())
     ending = take_exception();
@@ -243,9 +245,9 @@ static PyObject *start(PyObject *object, PyObject *Py_UNUSED(ignored)) {
   return NULL;
 }
 
-static int soon(Transport *self, PyMethodDef *method, PyObject *arg) {
+static int transport_call_soon(Transport *self, PyMethodDef *method, PyObject *arg) {
   PyObject *function = PyCFunction_New(method, (PyObject *)self);
-  int outcome = function != NULL ? loop_soon(self->loop, function, arg, self->context) : -1;
+  int outcome = function != NULL ? call_soon(self->loop, function, arg, self->context) : -1;
   Py_XDECREF(function);
   return outcome;
 }
@@ -253,8 +255,8 @@ static int soon(Transport *self, PyMethodDef *method, PyObject *arg) {
 /* connection_made, then reading, then the waiter: as one callback, for nothing
  * could come between. */
 int transport_start_soon(Transport *self) {
-  static PyMethodDef method = {"start", start, METH_NOARGS, NULL};
-  return soon(self, &method, NULL);
+  static PyMethodDef method = {"start", transport_start, METH_NOARGS, NULL};
+  return transport_call_soon(self, &method, NULL);
 }
 
 /* Ending ---------------------------------------------------------------------- */
@@ -303,11 +305,11 @@ void transport_wake_empty_waiter(Transport *self, PyObject *method, PyObject *ar
   Py_DECREF(waiter);
 }
 
-static int lost(Transport *self, PyObject *exception) {
+static int call_connection_lost(Transport *self, PyObject *exception) {
   if (self->loop == NULL)
     return 0;
-  if (self->lost == 0)
-    self->lost = 1;
+  if (self->conn_lost == 0)
+    self->conn_lost = 1;
   PyObject *answer = self->connected && self->protocol != NULL
                          ? transport_tell(self, str_connection_lost, exception)
                          : Py_NewRef(Py_None);
@@ -341,37 +343,47 @@ static int lost(Transport *self, PyObject *exception) {
   return outcome;
 }
 
-static PyObject *end(PyObject *self, PyObject *exception) {
-  if (lost((Transport *)self, exception) < 0)
+static PyObject *connection_lost_handle(PyObject *self, PyObject *exception) {
+  if (call_connection_lost((Transport *)self, exception) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
 
-void transport_lost(Transport *self, PyObject *exception) {
+void transport_connection_lost(Transport *self, PyObject *exception) {
   Py_INCREF(self);
-  lost(self, exception);
+  call_connection_lost(self, exception);
   Py_DECREF(self);
 }
 
-void transport_end_soon(Transport *self, PyObject *exception) {
-  static PyMethodDef method = {"connection_lost", end, METH_O, NULL};
-  self->lost++;
+void transport_connection_lost_soon(Transport *self, PyObject *exception) {
+  static PyMethodDef method = {"connection_lost", connection_lost_handle, METH_O, NULL};
+  self->conn_lost++;
   Py_INCREF(self); /* the watch's reference goes first */
   if (self->watch != NULL)
     watch_close(self->watch);
-  if (soon(self, &method, exception) < 0)
+  if (transport_call_soon(self, &method, exception) < 0)
     transport_end_run(self);
   else
     loop_wake(self->loop); /* if this is another thread */
   Py_DECREF(self);
 }
 
+void transport_close(Transport *self) {
+  if (self->closing || self->loop == NULL)
+    return;
+  self->closing = true;
+  if (self->queue_count == 0)
+    transport_connection_lost_soon(self, Py_None);
+  else if (transport_watch(self) < 0)
+    transport_failed(self, self->kind->write_failed);
+}
+
 void transport_force_close(Transport *self, PyObject *exception) {
-  if (self->lost || self->loop == NULL)
+  if (self->conn_lost || self->loop == NULL)
     return;
   transport_clear_queue(self);
   self->closing = true;
-  transport_end_soon(self, exception ? exception : Py_None);
+  transport_connection_lost_soon(self, exception ? exception : Py_None);
 }
 
 int transports_init(void) {

@@ -1,36 +1,42 @@
 /* The types of the transports: what all of them have for Python, their life as
  * objects, and how each is made a subclass of asyncio's abstract class. */
+
 #include "transport.h"
 
 #include <structmember.h>
 
 static PyObject *socket_class, *transport_socket_class, *asyncio_transports;
 
-static PyObject *T_is_closing(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_is_closing(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return PyBool_FromLong(self->closing);
 }
 
-static PyObject *T_abort(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_close(Transport *self, PyObject *Py_UNUSED(ignored)) {
+  transport_close(self);
+  return transport_none();
+}
+
+static PyObject *Transport_abort(Transport *self, PyObject *Py_UNUSED(ignored)) {
   transport_force_close(self, NULL);
   return transport_none();
 }
 
-static PyObject *T_set_protocol(Transport *self, PyObject *protocol) {
+static PyObject *Transport_set_protocol(Transport *self, PyObject *protocol) {
   if (transport_set_protocol(self, protocol) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
 
-static PyObject *T_get_protocol(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_get_protocol(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return Py_NewRef(self->protocol ? self->protocol : Py_None);
 }
 
-static PyObject *T__force_close(Transport *self, PyObject *exception) {
+static PyObject *Transport__force_close(Transport *self, PyObject *exception) {
   transport_force_close(self, exception);
   return transport_none();
 }
 
-static PyObject *T__fatal_error(Transport *self, PyObject *args, PyObject *kwargs) {
+static PyObject *Transport__fatal_error(Transport *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = {"exc", "message", NULL};
   PyObject *exception, *message = NULL;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|U", names, &exception, &message))
@@ -43,39 +49,40 @@ static PyObject *T__fatal_error(Transport *self, PyObject *args, PyObject *kwarg
   Py_RETURN_NONE;
 }
 
-static PyObject *T_is_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_is_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return PyBool_FromLong(!self->closing && !self->paused);
 }
 
-static PyObject *T_pause_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_pause_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
   if (self->closing || self->paused)
     Py_RETURN_NONE;
   self->paused = true;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r pauses reading", NULL);
   Py_RETURN_NONE;
 }
 
-static PyObject *T_resume_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_resume_reading(Transport *self, PyObject *Py_UNUSED(ignored)) {
   if (self->closing || !self->paused)
     Py_RETURN_NONE;
   self->paused = false;
-  if (transqueue_watch(self) < 0)
+  if (transport_watch(self) < 0)
     return NULL;
   transport_debug(self, "%r resumes reading", NULL);
   Py_RETURN_NONE;
 }
 
-static PyObject *T_get_write_buffer_size(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_get_write_buffer_size(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return PyLong_FromSize_t(self->queue_size);
 }
 
-static PyObject *T_get_write_buffer_limits(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport_get_write_buffer_limits(Transport *self, PyObject *Py_UNUSED(ignored)) {
   return Py_BuildValue("(nn)", (Py_ssize_t)self->low, (Py_ssize_t)self->high);
 }
 
-static PyObject *T_set_write_buffer_limits(Transport *self, PyObject *args, PyObject *kwargs) {
+static PyObject *Transport_set_write_buffer_limits(Transport *self, PyObject *args,
+                                                   PyObject *kwargs) {
   static char *names[] = {"high", "low", NULL};
   PyObject *high = Py_None, *low = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", names, &high, &low))
@@ -134,7 +141,7 @@ void transport_keep_names(Transport *self) {
     self->peername = address_keep((struct sockaddr *)&address, length);
 }
 
-static PyObject *known(Transport *self, const char *name) {
+static PyObject *transport_known_extra(Transport *self, const char *name) {
   if (strcmp(name, "socket") == 0 && self->family != 0) {
     PyObject *socket = transport_socket(self);
     if (socket == NULL || socket == Py_None) {
@@ -150,21 +157,21 @@ static PyObject *known(Transport *self, const char *name) {
                                                      : NULL;
   if (address == NULL)
     return NULL;
-  PyObject *known = address_tuple((struct sockaddr *)address->bytes, address->length);
-  if (known != NULL || PyErr_Occurred())
-    return known;
+  PyObject *tuple = address_tuple((struct sockaddr *)address->bytes, address->length);
+  if (tuple != NULL || PyErr_Occurred())
+    return tuple;
   /* A rarer family's. */
   PyObject *socket = transport_socket(self);
   if (socket != NULL && socket != Py_None)
-    known = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername",
+    tuple = PyObject_CallMethod(socket, address == self->sockname ? "getsockname" : "getpeername",
                                 NULL);
   Py_XDECREF(socket);
-  if (known == NULL)
+  if (tuple == NULL)
     PyErr_Clear();
-  return known;
+  return tuple;
 }
 
-static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwargs) {
+static PyObject *Transport_get_extra_info(Transport *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = {"name", "default", NULL};
   PyObject *name, *fallback = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names, &name, &fallback))
@@ -175,7 +182,7 @@ static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwa
       return Py_XNewRef(value);
   }
   const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-  PyObject *value = text != NULL ? known(self, text) : NULL;
+  PyObject *value = text != NULL ? transport_known_extra(self, text) : NULL;
   if (value == NULL)
     return PyErr_Occurred() ? NULL : Py_NewRef(fallback);
   /* So that it is the same object next time, and there after the end. */
@@ -188,7 +195,7 @@ static PyObject *T_get_extra_info(Transport *self, PyObject *args, PyObject *kwa
   return value;
 }
 
-static PyObject *T__make_empty_waiter(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport__make_empty_waiter(Transport *self, PyObject *Py_UNUSED(ignored)) {
   if (self->empty_waiter != NULL) {
     PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
     return NULL;
@@ -212,12 +219,12 @@ static PyObject *T__make_empty_waiter(Transport *self, PyObject *Py_UNUSED(ignor
   return waiter;
 }
 
-static PyObject *T__reset_empty_waiter(Transport *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *Transport__reset_empty_waiter(Transport *self, PyObject *Py_UNUSED(ignored)) {
   Py_CLEAR(self->empty_waiter);
   Py_RETURN_NONE;
 }
 
-static PyObject *T_repr(Transport *self) {
+static PyObject *Transport_repr(Transport *self) {
   PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__name__");
   if (name == NULL)
     return NULL;
@@ -236,27 +243,27 @@ static PyObject *T_repr(Transport *self) {
   return text;
 }
 
-static PyObject *T_get__sock(Transport *self, void *Py_UNUSED(closure)) {
+static PyObject *Transport_get__sock(Transport *self, void *Py_UNUSED(closure)) {
   return transport_socket(self);
 }
 
-static PyObject *T_get__loop(Transport *self, void *Py_UNUSED(closure)) {
+static PyObject *Transport_get__loop(Transport *self, void *Py_UNUSED(closure)) {
   return Py_NewRef(self->loop ? (PyObject *)self->loop : Py_None);
 }
 
-static PyObject *T_get__server(Transport *self, void *Py_UNUSED(closure)) {
+static PyObject *Transport_get__server(Transport *self, void *Py_UNUSED(closure)) {
   return Py_NewRef(self->server ? self->server : Py_None);
 }
 
-static PyObject *T_get__sock_fd(Transport *self, void *Py_UNUSED(closure)) {
+static PyObject *Transport_get__sock_fd(Transport *self, void *Py_UNUSED(closure)) {
   return PyLong_FromLong(self->fd);
 }
 
 static PyGetSetDef getset[] = {
-    {"_sock", (getter)T_get__sock, NULL, NULL, NULL},
-    {"_loop", (getter)T_get__loop, NULL, NULL, NULL},
-    {"_server", (getter)T_get__server, NULL, NULL, NULL},
-    {"_sock_fd", (getter)T_get__sock_fd, NULL, NULL, NULL},
+    {"_sock", (getter)Transport_get__sock, NULL, NULL, NULL},
+    {"_loop", (getter)Transport_get__loop, NULL, NULL, NULL},
+    {"_server", (getter)Transport_get__server, NULL, NULL, NULL},
+    {"_sock_fd", (getter)Transport_get__sock_fd, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -266,7 +273,7 @@ static PyMemberDef members[] = {
     {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(Transport, paused), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(Transport, eof_written), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(Transport, lost), READONLY, NULL},
+    {"_conn_lost", T_UINT, offsetof(Transport, conn_lost), READONLY, NULL},
     {"_protocol", T_OBJECT, offsetof(Transport, protocol), READONLY, NULL},
     {"_protocol_paused", T_BOOL, offsetof(Transport, protocol_paused), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
@@ -275,28 +282,29 @@ static PyMemberDef members[] = {
 #define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef common_methods[] = {
-    {"is_closing", (PyCFunction)T_is_closing, METH_NOARGS, NULL},
-    {"abort", (PyCFunction)T_abort, METH_NOARGS, NULL},
-    {"set_protocol", (PyCFunction)T_set_protocol, METH_O, NULL},
-    {"get_protocol", (PyCFunction)T_get_protocol, METH_NOARGS, NULL},
-    {"get_extra_info", KEYWORDS(T_get_extra_info), METH_VARARGS | METH_KEYWORDS, NULL},
-    {"is_reading", (PyCFunction)T_is_reading, METH_NOARGS, NULL},
-    {"pause_reading", (PyCFunction)T_pause_reading, METH_NOARGS, NULL},
-    {"resume_reading", (PyCFunction)T_resume_reading, METH_NOARGS, NULL},
-    {"get_write_buffer_size", (PyCFunction)T_get_write_buffer_size, METH_NOARGS, NULL},
-    {"get_write_buffer_limits", (PyCFunction)T_get_write_buffer_limits, METH_NOARGS, NULL},
-    {"set_write_buffer_limits", KEYWORDS(T_set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS,
-     NULL},
-    {"_force_close", (PyCFunction)T__force_close, METH_O, NULL},
-    {"_fatal_error", KEYWORDS(T__fatal_error), METH_VARARGS | METH_KEYWORDS, NULL},
-    {"_make_empty_waiter", (PyCFunction)T__make_empty_waiter, METH_NOARGS, NULL},
-    {"_reset_empty_waiter", (PyCFunction)T__reset_empty_waiter, METH_NOARGS, NULL},
+    {"is_closing", (PyCFunction)Transport_is_closing, METH_NOARGS, NULL},
+    {"close", (PyCFunction)Transport_close, METH_NOARGS, NULL},
+    {"abort", (PyCFunction)Transport_abort, METH_NOARGS, NULL},
+    {"set_protocol", (PyCFunction)Transport_set_protocol, METH_O, NULL},
+    {"get_protocol", (PyCFunction)Transport_get_protocol, METH_NOARGS, NULL},
+    {"get_extra_info", KEYWORDS(Transport_get_extra_info), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"is_reading", (PyCFunction)Transport_is_reading, METH_NOARGS, NULL},
+    {"pause_reading", (PyCFunction)Transport_pause_reading, METH_NOARGS, NULL},
+    {"resume_reading", (PyCFunction)Transport_resume_reading, METH_NOARGS, NULL},
+    {"get_write_buffer_size", (PyCFunction)Transport_get_write_buffer_size, METH_NOARGS, NULL},
+    {"get_write_buffer_limits", (PyCFunction)Transport_get_write_buffer_limits, METH_NOARGS, NULL},
+    {"set_write_buffer_limits", KEYWORDS(Transport_set_write_buffer_limits),
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_force_close", (PyCFunction)Transport__force_close, METH_O, NULL},
+    {"_fatal_error", KEYWORDS(Transport__fatal_error), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_make_empty_waiter", (PyCFunction)Transport__make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", (PyCFunction)Transport__reset_empty_waiter, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 /* Life ----------------------------------------------------------------------------- */
 
-static int T_traverse(Transport *self, visitproc visit, void *arg) {
+static int Transport_traverse(Transport *self, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
   for (int i = 0; i < 3; i++)
     Py_VISIT(self->base[i]);
@@ -313,7 +321,7 @@ static int T_traverse(Transport *self, visitproc visit, void *arg) {
   return 0;
 }
 
-static int T_clear(Transport *self) {
+static int Transport_clear(Transport *self) {
   for (int i = 0; i < 3; i++)
     Py_CLEAR(self->base[i]);
   if (self->watch != NULL)
@@ -327,12 +335,13 @@ static int T_clear(Transport *self) {
   Py_CLEAR(self->empty_waiter);
   Py_CLEAR(self->remote);
   Py_CLEAR(self->dict);
-  datagram_forget(self);
+  if (self->kind->forget != NULL)
+    self->kind->forget(self);
   return 0;
 }
 
 /* An open transport that nobody holds any more. */
-static void T_finalize(Transport *self) {
+static void Transport_finalize(Transport *self) {
   if (self->fd < 0)
     return;
   PyObject *type, *value, *traceback;
@@ -346,7 +355,7 @@ static void T_finalize(Transport *self) {
   PyErr_Restore(type, value, traceback);
 }
 
-static void T_dealloc(Transport *self) {
+static void Transport_dealloc(Transport *self) {
   PyTypeObject *type = Py_TYPE(self);
   if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0)
     return;
@@ -354,7 +363,7 @@ static void T_dealloc(Transport *self) {
   if (self->weakrefs != NULL)
     PyObject_ClearWeakRefs((PyObject *)self);
   transport_clear_queue(self);
-  T_clear(self);
+  Transport_clear(self);
   Py_CLEAR(self->file);
   PyMem_RawFree(self->sockname);
   PyMem_RawFree(self->peername);
@@ -363,7 +372,7 @@ static void T_dealloc(Transport *self) {
 }
 
 /* asyncio's classes of the names, as a tuple. */
-static PyObject *base_classes(const char *name, const char *second) {
+static PyObject *transport_bases(const char *name, const char *second) {
   PyObject *base = PyObject_GetAttrString(asyncio_transports, name);
   PyObject *other = second != NULL ? PyObject_GetAttrString(asyncio_transports, second) : NULL;
   PyObject *bases = NULL;
@@ -381,11 +390,16 @@ static PyObject *base_classes(const char *name, const char *second) {
 PyTypeObject *transport_type(const char *name, const char *doc, const char *base,
                              const char *second, size_t size, PyMethodDef *methods) {
   PyType_Slot slots[] = {
-      {Py_tp_doc, (void *)doc},   {Py_tp_traverse, T_traverse},
-      {Py_tp_clear, T_clear},     {Py_tp_finalize, T_finalize},
-      {Py_tp_dealloc, T_dealloc}, {Py_tp_repr, T_repr},
-      {Py_tp_methods, methods},   {Py_tp_members, members},
-      {Py_tp_getset, getset},     {0, NULL},
+      {Py_tp_doc, (void *)doc},
+      {Py_tp_traverse, Transport_traverse},
+      {Py_tp_clear, Transport_clear},
+      {Py_tp_finalize, Transport_finalize},
+      {Py_tp_dealloc, Transport_dealloc},
+      {Py_tp_repr, Transport_repr},
+      {Py_tp_methods, methods},
+      {Py_tp_members, members},
+      {Py_tp_getset, getset},
+      {0, NULL},
   };
   PyType_Spec spec = {
       .name = name,
@@ -393,7 +407,7 @@ PyTypeObject *transport_type(const char *name, const char *doc, const char *base
       .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
       .slots = slots,
   };
-  PyObject *bases = base_classes(base, second);
+  PyObject *bases = transport_bases(base, second);
   PyObject *type = bases != NULL ? PyType_FromSpecWithBases(&spec, bases) : NULL;
   Py_XDECREF(bases);
   for (PyMethodDef *method = common_methods; type != NULL && method->ml_name != NULL; method++) {

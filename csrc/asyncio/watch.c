@@ -16,32 +16,27 @@
 #include <sys/epoll.h>
 #endif
 
-PyObject *uv_failure(int code) {
-  errno = -code;
-  return PyErr_SetFromErrno(PyExc_OSError);
-}
-
-static void on_poll(uv_poll_t *poll, int status, int events) {
+static void watch_polled(uv_poll_t *poll, int status, int events) {
   Watch *self = (Watch *)poll;
   Loop *loop = self->loop;
   if (status < 0) {
-    /* An error condition on the descriptor, upon which libuv has stopped: for
-     * who waits it is the same as ready, the system call will say what it is. */
+    /* An error condition on the descriptor, upon which libuv has stopped. For
+     * those who wait it is as good as ready: their system call will say what it is. */
     events = self->events;
-    loop->armed = true;
-    uv_poll_start(poll, events, on_poll);
+    loop->watches_changed = true;
+    uv_poll_start(poll, events, watch_polled);
   }
   if (loop->error)
-    return; /* the run ends; the poll will say it again */
-  loop_gil(loop);
+    return; /* the run ends; the next one's poll will say it again */
+  gil_take(loop);
   if (self->events == 0)
-    return; /* another thread's doing */
+    return; /* another thread has stopped it meanwhile */
   PyObject *user = Py_XNewRef(self->user);
-  self->ready(self, events & self->events);
+  self->kind->ready(self, events & self->events);
   Py_XDECREF(user);
 }
 
-static int remember(Loop *loop, Watch *watch) {
+static int watch_remember(Loop *loop, Watch *watch) {
   size_t fd = (size_t)watch->fd;
   if (fd >= loop->watch_capacity) {
     size_t capacity = fd + 64 > 2 * loop->watch_capacity ? fd + 64 : 2 * loop->watch_capacity;
@@ -62,21 +57,21 @@ Watch *watch_of(Loop *loop, int fd) {
   return fd >= 0 && (size_t)fd < loop->watch_capacity ? loop->watches[fd] : NULL;
 }
 
-/* A user's reader makes way. `size` is that of the struct that begins with the watch. */
-int watch_open(Watch **holder, Loop *loop, int fd, void (*ready)(Watch *, int), PyObject *user,
-               bool trusted, size_t size) {
+/* What has the number so far makes way, or it is refused; see WatchKind. */
+int watch_open(Watch **holder, Loop *loop, int fd, const WatchKind *kind, PyObject *user,
+               bool trusted) {
   if (loop_asleep(loop) && loop_check_thread(loop) < 0)
     return -1;
   watches_settle(loop);
   Watch *other = watch_of(loop, fd);
-  if (other != NULL && watch_is_reader(other)) {
-    reader_release((Reader *)other);
+  if (other != NULL && other->kind->release != NULL) {
+    other->kind->release(other);
   } else if (other != NULL) {
     PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by %R", fd,
                  other->user ? other->user : (PyObject *)loop);
     return -1;
   }
-  Watch *self = PyMem_RawCalloc(1, size);
+  Watch *self = PyMem_RawCalloc(1, kind->size);
   if (self == NULL) {
     PyErr_NoMemory();
     return -1;
@@ -89,10 +84,10 @@ int watch_open(Watch **holder, Loop *loop, int fd, void (*ready)(Watch *, int), 
   }
   self->loop = loop;
   self->fd = fd;
-  self->ready = ready;
+  self->kind = kind;
   self->user = user;
   self->trusted = trusted;
-  if (remember(loop, self) < 0) {
+  if (watch_remember(loop, self) < 0) {
     watch_close(self);
     return -1;
   }
@@ -101,7 +96,8 @@ int watch_open(Watch **holder, Loop *loop, int fd, void (*ready)(Watch *, int), 
   return 0;
 }
 
-static int distrust(Watch *self) {
+/* Has it tried before the next poll. */
+static int watch_distrust(Watch *self) {
   Loop *loop = self->loop;
   if (loop->unchecked_count == loop->unchecked_capacity) {
     size_t capacity = loop->unchecked_capacity ? 2 * loop->unchecked_capacity : 32;
@@ -118,13 +114,13 @@ static int distrust(Watch *self) {
   return 0;
 }
 
-static int tell_libuv(Watch *self, int events) {
-  self->loop->armed = true;
-  return events != 0 ? uv_poll_start(&self->poll, events, on_poll) : uv_poll_stop(&self->poll);
+static int watch_tell_libuv(Watch *self, int events) {
+  self->loop->watches_changed = true;
+  return events != 0 ? uv_poll_start(&self->poll, events, watch_polled) : uv_poll_stop(&self->poll);
 }
 
-/* Has the loop's thread do it; asked by another one. */
-static void defer(Watch *self) {
+/* For other threads than the loop's, which will do it. */
+static void watch_defer(Watch *self) {
   Loop *loop = self->loop;
   if (!self->deferred) {
     self->deferred = true;
@@ -138,12 +134,12 @@ int watch_set(Watch *self, int events) {
   int before = self->events;
   if (events == before)
     return 0;
-  if (events != 0 && !self->trusted && !self->unchecked && distrust(self) < 0)
+  if (events != 0 && !self->trusted && !self->unchecked && watch_distrust(self) < 0)
     return -1;
   if (loop_asleep(self->loop)) {
-    defer(self);
+    watch_defer(self);
   } else if (!loop_stale(self->loop)) {
-    int error = tell_libuv(self, events);
+    int error = watch_tell_libuv(self, events);
     if (error != 0) {
       uv_failure(error);
       return -1;
@@ -157,11 +153,11 @@ int watch_set(Watch *self, int events) {
   return 0;
 }
 
-static void on_closed(uv_handle_t *handle) { PyMem_RawFree(handle); }
+static void watch_free(uv_handle_t *handle) { PyMem_RawFree(handle); }
 
-static void close_now(Watch *self) {
-  self->loop->armed = true;
-  uv_close((uv_handle_t *)&self->poll, on_closed);
+static void watch_close_now(Watch *self) {
+  self->loop->watches_changed = true;
+  uv_close((uv_handle_t *)&self->poll, watch_free);
 }
 
 void watches_settle(Loop *loop) {
@@ -172,15 +168,15 @@ void watches_settle(Loop *loop) {
     loop->deferred = watch->poll.data;
     watch->deferred = false;
     if (!watch->closed) {
-      tell_libuv(watch, watch->events);
+      watch_tell_libuv(watch, watch->events);
       continue;
     }
-    close_now(watch);
+    watch_close_now(watch);
     /* Closing it has told the kernel to forget the descriptor, whose number may
      * be in use again. */
     Watch *other = watch_of(loop, watch->fd);
     if (other != NULL && other->events != 0)
-      tell_libuv(other, other->events);
+      watch_tell_libuv(other, other->events);
   }
 }
 
@@ -203,14 +199,15 @@ void watch_close(Watch *self) {
 #ifdef __linux__
     epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_DEL, self->fd, NULL);
 #endif
-    defer(self);
+    watch_defer(self);
   } else if (!loop_stale(loop)) {
-    close_now(self);
+    watch_close_now(self);
   }
   Py_XDECREF(user);
 }
 
-static int try_descriptor(Loop *loop, int fd) {
+/* Whether the kernel would arm it: 0, or a libuv code. */
+static int watch_try(Loop *loop, int fd) {
 #ifdef __linux__
   struct epoll_event nothing = {0};
   if (epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_ADD, fd, &nothing) == 0 || errno == EEXIST)
@@ -231,11 +228,11 @@ int watches_check(Loop *loop) {
     watch->unchecked = false;
     if (watch->events == 0)
       continue;
-    int error = try_descriptor(loop, watch->fd);
+    int error = watch_try(loop, watch->fd);
     if (error != 0) {
       PyObject *user = Py_XNewRef(watch->user);
-      tell_libuv(watch, 0);
-      watch->ready(watch, error);
+      watch_tell_libuv(watch, 0);
+      watch->kind->ready(watch, error);
       Py_XDECREF(user);
       if (loop->error)
         break;
@@ -250,8 +247,8 @@ void watches_close_all(Loop *loop) {
     Watch *watch = loop->watches[fd];
     if (watch == NULL)
       continue;
-    if (watch_is_reader(watch))
-      reader_release((Reader *)watch);
+    if (watch->kind->release != NULL)
+      watch->kind->release(watch);
     else
       watch_close(watch);
   }
@@ -264,8 +261,8 @@ int watches_visit(Loop *loop, visitproc visit, void *arg) {
       continue;
     if (watch->events != 0)
       Py_VISIT(watch->user);
-    if (watch_is_reader(watch)) {
-      int outcome = reader_visit(watch, visit, arg);
+    if (watch->kind->visit != NULL) {
+      int outcome = watch->kind->visit(watch, visit, arg);
       if (outcome != 0)
         return outcome;
     }

@@ -124,6 +124,10 @@ void lead_close(Job *lead);
 int lead_deliver(Job *lead, uvw_job *job);
 Job *waiter_new(void);
 
+/* address.c */
+/* NULL without an exception: a family that only the socket module knows. */
+PyObject *address_tuple(const struct sockaddr *address, socklen_t length);
+
 /* awaitable.c: the generator's methods, on top of a type's am_send */
 PyObject *awaitable_send(PyObject *self, PyObject *value);
 PyObject *awaitable_next(PyObject *self);
@@ -170,6 +174,18 @@ static inline void buffer_release(Py_buffer *view) {
   if (view->obj != NULL)
     PyBuffer_Release(view);
 }
+
+typedef struct {
+  const char *function;  /* its name, for errors */
+  const char *names[12]; /* of its parameters, up to a NULL */
+  int required;          /* that many must be given, */
+  int positional;        /* that many may be given by position, the others only by name */
+  bool variadic;         /* more positional arguments are allowed: the caller looks at args */
+} Parameters;
+/* Which argument is which parameter's: given[i], borrowed, is NULL if it was left
+ * out. Raises and returns -1. */
+int bind_arguments(const Parameters *parameters, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames, PyObject **given);
 
 typedef struct {
   const char *name; /* NULL ends a table */

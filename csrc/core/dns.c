@@ -7,7 +7,6 @@
  * job. Equal lookups that a loop has in flight share one. */
 #include "core.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 
@@ -54,18 +53,9 @@ static PyObject *type_object(int type) {
 }
 
 static PyObject *shape_address(const struct sockaddr *address, socklen_t length) {
-  char text[INET6_ADDRSTRLEN];
-  if (address->sa_family == AF_INET) {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-    inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
-    return Py_BuildValue("si", text, ntohs(in->sin_port));
-  }
-  if (address->sa_family == AF_INET6) {
-    const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)address;
-    inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof(text));
-    return Py_BuildValue("siII", text, ntohs(in->sin6_port), ntohl(in->sin6_flowinfo),
-                         in->sin6_scope_id);
-  }
+  PyObject *known = address_tuple(address, length);
+  if (known != NULL || PyErr_Occurred())
+    return known;
   Py_ssize_t header = offsetof(struct sockaddr, sa_data);
   Py_ssize_t rest = (Py_ssize_t)length > header ? (Py_ssize_t)length - header : 0;
   return Py_BuildValue("iy#", address->sa_family, address->sa_data, rest);
