@@ -15,7 +15,8 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*.[ch] csrc/*/*.[ch])
+SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*.[ch] csrc/*/*.[ch]) \
+	$(wildcard vendor/libuv/CMakeLists.txt vendor/libdeflate/libdeflate.h)
 
 .PHONY: demo test lint sanitize bench clean
 .DELETE_ON_ERROR:
