@@ -27,8 +27,8 @@ from setuptools.errors import PlatformError
 
 VENDORED_LIBUV = Path("vendor", "libuv")
 VENDORED_LIBDEFLATE = Path("vendor", "libdeflate")
-# What may be vendored, when it is the machine's: its name for pkg-config (libuv.pc; Debian's libuv-static.pc names an
-# archive that is not PIC), the header with its version, how the macros begin, the oldest that will do, the Debian package.
+# The two that may be vendored, as the machine's: the name for pkg-config (libuv.pc; Debian's libuv-static.pc names an
+# archive that is not PIC), the header with the version, how its macros begin, the oldest that will do, the package.
 SYSTEM_LIBUV = ("libuv", "uv/version.h", "UV_VERSION", (1, 44), "libuv1-dev")
 SYSTEM_LIBDEFLATE = ("libdeflate", "libdeflate.h", "LIBDEFLATE_VERSION", (1, 14), "libdeflate-dev")
 # What else is linked from the machine: a header that must be there, the names for pkg-config, the
@@ -181,18 +181,23 @@ class BuildExt(build_ext):
         flags = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-Dvisibility(x)=", "-w"]
         if sanitizers := os.environ.get("UVWORKS_SANITIZE"):
             flags += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g"]
-        return self.compiler.compile(
+        objects: list[str] = self.compiler.compile(
             sources, output_dir=self.build_temp, include_dirs=[str(VENDORED_LIBDEFLATE)], extra_postargs=flags
         )
+        return objects
 
     def built_with(self, ext: Extension) -> list[str]:
         """Compile uvw_built_with: figures mean little without the versions behind them (benchmarks/harness)."""
         source = Path(self.build_temp, "built_with.c")
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(BUILT_WITH.format(libuv=self.libuv, libdeflate=self.libdeflate))
-        return self.compiler.compile(
-            [str(source)], include_dirs=ext.include_dirs, extra_postargs=ext.extra_compile_args
+        objects: list[str] = self.compiler.compile(
+            [str(source)],
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
         )
+        return objects
 
 
 setup(cffi_modules=["csrc/ffi_build.py:ffibuilder"], cmdclass={"build_ext": BuildExt})
