@@ -15,7 +15,14 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(wildcard csrc/*.[ch] csrc/*/*.[ch])
+CSRC := $(wildcard csrc/*.[ch] csrc/*/*.[ch])
+VENDORED := $(wildcard vendor/libuv/CMakeLists.txt vendor/libdeflate/libdeflate.h)
+SOURCES := pyproject.toml setup.py csrc/ffi_build.py $(CSRC) $(VENDORED)
+C_FILES := $(CSRC) $(wildcard tests/c/*.[ch] benchmarks/peers/*.[ch])
+# What may use nothing that is newer than the oldest Python; in tests, some of what newer ones brought is tested.
+PYTHON_3_11 := src setup.py csrc scripts benchmarks examples
+TIDY_FLAGS = -std=gnu11 -Icsrc -Icsrc/engine -Icsrc/core -Icsrc/asyncio \
+	-isystem $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
 .PHONY: demo test lint sanitize bench clean
 .DELETE_ON_ERROR:
@@ -32,7 +39,11 @@ bench: $(VENV)/.built
 
 lint: $(VENV)/.built
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.11- $(PYTHON_3_11)
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	@echo $(filter %.c,$(CSRC)) | xargs -n 4 -P "$$(nproc)" sh -c '$(BIN)/clang-tidy --quiet "$$@" -- $(TIDY_FLAGS)' tidy
 	UVWORKS_WERROR=1 $(BIN)/python setup.py -q build_ext --build-temp build/werror --build-lib build/werror
 
 # Its own environment, because a sanitizer build must not replace the normal one.

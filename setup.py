@@ -1,13 +1,14 @@
-"""Builds uvworks._uv against libuv; everything declarative is in pyproject.toml.
+"""Builds uvworks._uv against libuv and libdeflate; everything declarative is in pyproject.toml.
 
 Environment:
-  UVWORKS_LIBUV     system: the machine's shared libuv; vendor: vendor/libuv, linked statically;
-                    auto (the default): vendor when it holds sources, else system
-  UVWORKS_SANITIZE  sanitizers to build with, such as "address,undefined" (read in csrc/ffi_build.py)
-  UVWORKS_WERROR    1: a compiler warning fails the build (read in csrc/ffi_build.py)
+  UVWORKS_LIBUV       system: the machine's shared libuv; vendor: vendor/libuv, linked statically;
+                      auto (the default): vendor when it holds sources, else system
+  UVWORKS_LIBDEFLATE  the same for libdeflate and vendor/libdeflate
+  UVWORKS_SANITIZE    sanitizers to build with, such as "address,undefined" (read in csrc/ffi_build.py)
+  UVWORKS_WERROR      1: a compiler warning fails the build (read in csrc/ffi_build.py)
 
-libdeflate comes with the sources and is built into the module; zlib, brotli, zstd
-and OpenSSL's libcrypto are the machine's.
+zlib, brotli, zstd and OpenSSL's libcrypto are always the machine's. What the build took is in the module's exported
+string uvw_built_with.
 
 Rule: whatever the machine lacks is named in one sentence, with the Debian package that brings it.
 """
@@ -24,9 +25,12 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import PlatformError
 
-OLDEST_LIBUV = (1, 44)
 VENDORED_LIBUV = Path("vendor", "libuv")
-LIBDEFLATE = Path("vendor", "libdeflate")
+VENDORED_LIBDEFLATE = Path("vendor", "libdeflate")
+# The two that may be vendored, as the machine's: the name for pkg-config (libuv.pc; Debian's libuv-static.pc names an
+# archive that is not PIC), the header with the version, how its macros begin, the oldest that will do, the package.
+SYSTEM_LIBUV = ("libuv", "uv/version.h", "UV_VERSION", (1, 44), "libuv1-dev")
+SYSTEM_LIBDEFLATE = ("libdeflate", "libdeflate.h", "LIBDEFLATE_VERSION", (1, 14), "libdeflate-dev")
 # What else is linked from the machine: a header that must be there, the names for pkg-config, the
 # flags without it, and the Debian package.
 SYSTEM_LIBRARIES = (
@@ -35,6 +39,17 @@ SYSTEM_LIBRARIES = (
     ("zstd.h", ("libzstd",), ("-lzstd",), "libzstd-dev"),
     ("openssl/decoder.h", ("libcrypto",), ("-lcrypto",), "libssl-dev"),  # a header that came with OpenSSL 3.0
 )
+
+BUILT_WITH = """\
+#include <libdeflate.h>
+#include <uv/version.h>
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+extern const char uvw_built_with[];
+__attribute__((visibility("default"))) const char uvw_built_with[] =
+    "{libuv} libuv " TEXT(UV_VERSION_MAJOR) "." TEXT(UV_VERSION_MINOR) "." TEXT(UV_VERSION_PATCH)
+    ", {libdeflate} libdeflate " LIBDEFLATE_VERSION_STRING;
+"""
 
 
 def compiler() -> list[str]:
@@ -58,24 +73,38 @@ def pkg_config(*arguments: str) -> list[str]:
     return shlex.split(answer.stdout)
 
 
-def system_libuv(ext: Extension) -> None:
-    """Link the machine's shared libuv (libuv.pc; Debian's libuv-static.pc names an archive that is not PIC)."""
-    flags = pkg_config("--cflags", "libuv")
+def choice(variable: str, folder: Path, marker: str) -> str:
+    """What an environment variable asks for, system or vendor; auto is vendor when the folder holds sources."""
+    has_sources = (folder / marker).is_file()
+    asked = os.environ.get(variable) or "auto"
+    if asked not in ("system", "vendor", "auto"):
+        raise PlatformError(f"{variable} is {asked!r}: it must be system, vendor or auto")
+    if asked == "vendor" and not has_sources:
+        raise PlatformError(f"{folder} holds no sources: run scripts/vendor.sh")
+    return asked if asked != "auto" else "vendor" if has_sources else "system"
+
+
+def versioned_library(
+    ext: Extension, name: str, header: str, macro: str, oldest: tuple[int, int], package: str
+) -> None:
+    """Link SYSTEM_LIBUV or SYSTEM_LIBDEFLATE, the shared library."""
+    flags = pkg_config("--cflags", name)
     probe = subprocess.run(
         [*compiler(), *flags, "-E", "-P", "-x", "c", "-"],
-        input="#include <uv/version.h>\nUV_VERSION_MAJOR UV_VERSION_MINOR\n",
+        input=f"#include <{header}>\n{macro}_MAJOR {macro}_MINOR\n",
         capture_output=True,
         text=True,
     )
-    advice = "install libuv's development package (Debian: apt-get install libuv1-dev) or use UVWORKS_LIBUV=vendor"
+    variable = f"UVWORKS_{name.upper()}"
+    advice = f"install {name}'s development package (Debian: apt-get install {package}) or use {variable}=vendor"
     if probe.returncode != 0:
-        raise PlatformError(f"libuv's headers were not found: {advice}")
+        raise PlatformError(f"{name}'s headers were not found: {advice}")
     version = tuple(map(int, probe.stdout.split()[-2:]))
-    if version < OLDEST_LIBUV:
-        found, needed = (".".join(map(str, each)) for each in (version, OLDEST_LIBUV))
-        raise PlatformError(f"libuv {found} is too old, uvworks needs {needed} or newer: {advice}")
+    if version < oldest:
+        found, needed = (".".join(map(str, each)) for each in (version, oldest))
+        raise PlatformError(f"{name} {found} is too old, uvworks needs {needed} or newer: {advice}")
     ext.extra_compile_args += flags
-    ext.extra_link_args += pkg_config("--libs", "libuv") or ["-luv"]
+    ext.extra_link_args += pkg_config("--libs", name) or [f"-l{name.removeprefix('lib')}"]
 
 
 def system_library(
@@ -117,38 +146,58 @@ def vendored_libuv(ext: Extension, build: Path) -> None:
 
 
 class BuildExt(build_ext):
+    libuv = libdeflate = "system"
+
     def pre_run(self, ext: Extension, ffi: FFI) -> None:
         """cffi calls this before it generates the module's source."""
         self.force = True  # file times alone would miss a changed header, flag or libuv
         check_toolchain()
-        has_sources = (VENDORED_LIBUV / "CMakeLists.txt").is_file()
-        choice = os.environ.get("UVWORKS_LIBUV") or "auto"
-        if choice == "auto":
-            choice = "vendor" if has_sources else "system"
-        if choice == "system":
-            system_libuv(ext)
-        elif choice != "vendor":
-            raise PlatformError(f"UVWORKS_LIBUV is {choice!r}: it must be system, vendor or auto")
-        elif not has_sources:
-            raise PlatformError("vendor/libuv holds no sources: run git submodule update --init vendor/libuv")
-        else:
+        self.libuv = choice("UVWORKS_LIBUV", VENDORED_LIBUV, "CMakeLists.txt")
+        self.libdeflate = choice("UVWORKS_LIBDEFLATE", VENDORED_LIBDEFLATE, "libdeflate.h")
+        if self.libuv == "vendor":
             vendored_libuv(ext, Path(self.build_temp, "libuv"))
+        else:
+            versioned_library(ext, *SYSTEM_LIBUV)
+        if self.libdeflate == "vendor":
+            ext.include_dirs.append(str(VENDORED_LIBDEFLATE))
+        else:
+            versioned_library(ext, *SYSTEM_LIBDEFLATE)
         for library in SYSTEM_LIBRARIES:
             system_library(ext, *library)
-        ext.include_dirs.append(str(LIBDEFLATE))
 
     def build_extension(self, ext: Extension) -> None:
-        """Builds vendor/libdeflate into the module: nothing but C files, and not to be held to our warnings."""
-        sources = sorted(str(path) for pattern in ("lib/*.c", "lib/*/*.c") for path in LIBDEFLATE.glob(pattern))
+        ext.extra_objects += self.built_with(ext)
+        if self.libdeflate == "vendor":
+            ext.extra_objects += self.vendored_libdeflate()
+        super().build_extension(ext)
+
+    def vendored_libdeflate(self) -> list[str]:
+        """Compile vendor/libdeflate: nothing but C files, and not to be held to our warnings."""
+        sources = sorted(
+            str(path) for pattern in ("lib/*.c", "lib/*/*.c") for path in VENDORED_LIBDEFLATE.glob(pattern)
+        )
         # It declares its functions visible, and another library's libdeflate would then take the place of this one;
         # the macro takes that declaration away.
         flags = ["-O2", "-std=gnu11", "-fvisibility=hidden", "-Dvisibility(x)=", "-w"]
         if sanitizers := os.environ.get("UVWORKS_SANITIZE"):
             flags += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g"]
-        ext.extra_objects += self.compiler.compile(
-            sources, output_dir=self.build_temp, include_dirs=[str(LIBDEFLATE)], extra_postargs=flags
+        objects: list[str] = self.compiler.compile(
+            sources, output_dir=self.build_temp, include_dirs=[str(VENDORED_LIBDEFLATE)], extra_postargs=flags
         )
-        super().build_extension(ext)
+        return objects
+
+    def built_with(self, ext: Extension) -> list[str]:
+        """Compile uvw_built_with: figures mean little without the versions behind them (benchmarks/harness)."""
+        source = Path(self.build_temp, "built_with.c")
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(BUILT_WITH.format(libuv=self.libuv, libdeflate=self.libdeflate))
+        objects: list[str] = self.compiler.compile(
+            [str(source)],
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
+        )
+        return objects
 
 
 setup(cffi_modules=["csrc/ffi_build.py:ffibuilder"], cmdclass={"build_ext": BuildExt})

@@ -44,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cell", action="append", default=[], metavar="TEXT", help="only cells named like that")
     parser.add_argument("--peer", action="append", default=[], metavar="TEXT", help="only peers named like that")
     parser.add_argument("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
+    parser.add_argument("--results", action="store_true", help="keep each scenario's report in benchmarks/results/")
     parser.add_argument("--json", type=Path, metavar="F", help="write every round's figures to F")
     return parser.parse_args()
 
@@ -58,6 +59,14 @@ def scratch_for(scenario: Scenario, chosen: Path | None) -> Path | None:
 def named(name: str, wanted: list[str]) -> bool:
     """Whether a name holds one of the texts asked for; all do when none was."""
     return not wanted or any(text in name for text in wanted)
+
+
+def keep(name: str, rounds: int, facts: dict[str, str], versions: dict[str, dict[str, Any]], report: list[str]) -> None:
+    """Write a result file: what was printed, under the facts. scripts/figures.py reads it, and people do."""
+    peers = dict.fromkeys(f"{what} {version}" for of_peer in versions.values() for what, version in of_peer.items())
+    lines = [f"{what:12} {fact}" for what, fact in {**facts, "peers": ", ".join(peers)}.items()]
+    text = "\n".join([f"== {name}, {rounds} rounds ==", *lines, "", *report])
+    (Path(__file__).parent / "results" / f"{name}.txt").write_text(text + "\n")
 
 
 def main() -> int:
@@ -91,7 +100,10 @@ def main() -> int:
         _progress("")
         told |= results.versions
         failed = failed or bool(results.failures)
-        print("\n".join(table.report(scenario, results)), flush=True)
+        report = table.report(scenario, results)
+        print("\n".join(report), flush=True)
+        if args.results:
+            keep(name, rounds, facts, results.versions, report)
         document["scenarios"][name] = {
             "about": scenario.about,
             "unit": scenario.unit,

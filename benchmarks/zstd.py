@@ -7,7 +7,7 @@ SIZES = ("1 KiB", "64 KiB", "1 MiB")
 
 SCENARIO = Scenario(
     about="zstd at level 3, both ways, 16 in flight",
-    unit="calls/s",
+    unit="thousand calls/s",
     cells=[*cells("zstd_compress", 3, SIZES), *cells("zstd_decompress", 3, SIZES)],
     peers=[OURS, EXECUTOR],
     ratios=[

@@ -7,6 +7,7 @@ set -euo pipefail
 
 python=$1 purpose=${2:-build}
 packages=()
+read -ra compiler <<<"${CC:-cc}" # a command with arguments, as in CC="ccache gcc"
 
 fail() {
     echo "uvworks: $1" >&2
@@ -14,11 +15,12 @@ fail() {
 }
 
 can_compile() { # HEADER [FLAG...]
-    printf '#include <%s>\n' "$1" | "${CC:-cc}" "${@:2}" -E -o /dev/null -x c - 2>/dev/null
+    printf '#include <%s>\n' "$1" | "${compiler[@]}" "${@:2}" -E -o /dev/null -x c - 2>/dev/null
 }
 
 can_compile stdlib.h || packages+=(gcc libc6-dev)
 can_compile uv.h || packages+=(libuv1-dev)
+can_compile libdeflate.h || packages+=(libdeflate-dev)
 can_compile zlib.h || packages+=(zlib1g-dev)
 can_compile brotli/encode.h || packages+=(libbrotli-dev)
 can_compile zstd.h || packages+=(libzstd-dev)
@@ -55,5 +57,6 @@ if [ "$(id -u)" -ne 0 ]; then
     sudo=(sudo)
 fi
 echo "uvworks: installing ${packages[*]}"
-"${sudo[@]}" apt-get update -qq
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >/dev/null
+apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300)
+"${apt[@]}" update -qq
+"${apt[@]}" install -y -qq --no-install-recommends "${packages[@]}" </dev/null >/dev/null

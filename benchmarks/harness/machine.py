@@ -1,11 +1,13 @@
-"""The facts a figure means nothing without: cores, kernel, file system, load, Python."""
+"""The facts a figure means nothing without: cores, kernel, file system, load, Python, libuv and libdeflate."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -15,6 +17,7 @@ def describe(directory: Path) -> dict[str, str]:
         "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}, {_processor()}",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "built with": _built_with(),
         "files on": f"{_file_system(directory)}",
         "load before": load(),
     }
@@ -50,6 +53,13 @@ def two_cores() -> tuple[int, int] | None:
     """A core for a server and another for its load generator; None where there is only one."""
     cores = sorted(os.sched_getaffinity(0))
     return (cores[0], cores[-1]) if len(cores) > 1 else None
+
+
+def _built_with() -> str:
+    """Which libuv and libdeflate uvworks was built with, as the module itself says: the system's or the vendored."""
+    found = find_spec("uvworks._uv")
+    assert found is not None and found.origin is not None, "uvworks is not built"
+    return ctypes.string_at(ctypes.CDLL(found.origin).uvw_built_with).decode()
 
 
 def _processor() -> str:

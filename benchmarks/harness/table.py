@@ -145,7 +145,7 @@ def _rates(scenario: Scenario, results: Results) -> list[str]:
 
 def _ratios(scenario: Scenario, results: Results) -> list[str]:
     cells = list(results.rounds)
-    rows = [["ratio  (! misses its target, < is a loss)", *cells]]
+    rows = [["ratio (! misses its target, < is a loss)", *cells]]
     found = {(verdict["cell"], verdict["what"]): verdict for verdict in verdicts(scenario, results)}
     for ratio in scenario.ratios:
         name = f"{ratio.subject.name} / {ratio.against.name}"

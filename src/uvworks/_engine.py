@@ -6,7 +6,8 @@ C (csrc/core) and keep the GIL. What is left for Python is here: how a queue is
 attached to an event loop, how the pool starts and ends, and how a job waits
 for a descriptor that is not ready.
 
-Only this module, _native, pool and uv know of `lib` and `core`.
+Only this module, _native, pool and uv see `lib`. `core` is for all that submit jobs or are part of the
+loop (fs, dns, crypto, zlib, pool, uv, loop); they take it from here.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """TLS for the loop: the only module that knows which TLS engine there is.
 
-Today it is the standard library's asyncio.sslproto over `ssl` objects. Everything else asks `client_layer`,
+Today it is the standard library's asyncio.sslproto over `ssl` objects. Everything else asks `layer`,
 `server_factory` and `start_tls`, and never looks at what they return, so that another engine can take its place here.
 """
 
