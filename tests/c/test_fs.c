@@ -95,7 +95,8 @@ static void test_write_and_read_back(void) {
                                  .size = sizes[i],
                                  .mode = 0644,
                                  .flags = flags}) == 0);
-    uvw_fs *fs = complete((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .max_size = UINT64_MAX});
+    uvw_fs *fs =
+        complete((uvw_fs_args){.op = UVW_FS_READ, .path = in("file"), .max_size = UINT64_MAX});
     CHECK(fs->job.error == 0 && fs->length == sizes[i]);
     CHECK(memcmp(fs->buffer, data, sizes[i]) == 0);
     end(fs);
@@ -166,10 +167,9 @@ static void test_cancelled_write_leaves_nothing(void) {
 
 static void test_trees(void) {
   char deep[256];
-  CHECK(
-      error_of((uvw_fs_args){
-          .op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
-      0);
+  CHECK(error_of((uvw_fs_args){
+            .op = UVW_FS_MKDIR, .path = in("t/a//b/c/"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
+        0);
   CHECK(error_of((uvw_fs_args){
             .op = UVW_FS_MKDIR, .path = in("t/a/b/c"), .mode = 0755, .flags = UVW_FS_PARENTS}) ==
         0);
