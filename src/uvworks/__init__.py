@@ -9,6 +9,7 @@ from .errors import PoolSaturated
 if TYPE_CHECKING:
     from . import crypto, loop
     from .loop import Loop, new_event_loop
+    from .loop.heap import keep_heap
     from .loop.policy import EventLoopPolicy, install, run
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __all__ = [
     "errors",
     "fs",
     "install",
+    "keep_heap",
     "loop",
     "new_event_loop",
     "pool",
@@ -35,6 +37,7 @@ _LAZY = {
     "EventLoopPolicy": "loop.policy",
     "Loop": "loop",
     "install": "loop.policy",
+    "keep_heap": "loop.heap",
     "new_event_loop": "loop",
     "run": "loop.policy",
 }
