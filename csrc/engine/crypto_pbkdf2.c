@@ -58,31 +58,31 @@ typedef struct {
   uint64_t done;   /* how many those are; 0: not begun */
 } derivation;
 
-static int init_sha1(digest *state) { return SHA1_Init(&state->sha1); }
-static int init_sha224(digest *state) { return SHA224_Init(&state->sha256); }
-static int init_sha256(digest *state) { return SHA256_Init(&state->sha256); }
-static int init_sha384(digest *state) { return SHA384_Init(&state->sha512); }
-static int init_sha512(digest *state) { return SHA512_Init(&state->sha512); }
+static int sha1_init(digest *state) { return SHA1_Init(&state->sha1); }
+static int sha224_init(digest *state) { return SHA224_Init(&state->sha256); }
+static int sha256_init(digest *state) { return SHA256_Init(&state->sha256); }
+static int sha384_init(digest *state) { return SHA384_Init(&state->sha512); }
+static int sha512_init(digest *state) { return SHA512_Init(&state->sha512); }
 
-static void transform_sha1(digest *state, const unsigned char *block) {
+static void sha1_transform(digest *state, const unsigned char *block) {
   SHA1_Transform(&state->sha1, block);
 }
 
-static void transform_sha256(digest *state, const unsigned char *block) {
+static void sha256_transform(digest *state, const unsigned char *block) {
   SHA256_Transform(&state->sha256, block);
 }
 
-static void transform_sha512(digest *state, const unsigned char *block) {
+static void sha512_transform(digest *state, const unsigned char *block) {
   SHA512_Transform(&state->sha512, block);
 }
 
-static const compression *compression_of(const EVP_MD *md) {
+static const compression *pbkdf2_compression(const EVP_MD *md) {
   static const compression known[] = {
-      {"SHA1", 20, false, init_sha1, transform_sha1},
-      {"SHA2-224", 32, false, init_sha224, transform_sha256},
-      {"SHA2-256", 32, false, init_sha256, transform_sha256},
-      {"SHA2-384", 64, true, init_sha384, transform_sha512},
-      {"SHA2-512", 64, true, init_sha512, transform_sha512},
+      {"SHA1", 20, false, sha1_init, sha1_transform},
+      {"SHA2-224", 32, false, sha224_init, sha256_transform},
+      {"SHA2-256", 32, false, sha256_init, sha256_transform},
+      {"SHA2-384", 64, true, sha384_init, sha512_transform},
+      {"SHA2-512", 64, true, sha512_init, sha512_transform},
   };
   for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
     if (EVP_MD_is_a(md, known[i].name))
@@ -224,7 +224,7 @@ static int pbkdf2_begin(uvw_crypto *crypto, derivation *at, const EVP_MD *md,
   if (block <= 0 || block > MAX_BLOCK || size <= 0 || size > EVP_MAX_MD_SIZE)
     return UVW_EOPENSSL; /* not for an HMAC */
   *at = (derivation){
-      .md = md, .by = compression_of(md), .block_size = (size_t)block, .size = (size_t)size};
+      .md = md, .by = pbkdf2_compression(md), .block_size = (size_t)block, .size = (size_t)size};
   return pbkdf2_prepare(crypto, at, salt);
 }
 

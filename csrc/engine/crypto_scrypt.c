@@ -21,7 +21,7 @@ typedef struct {
   quad rows[4];
 } block;
 
-static inline quad rotate(quad x, int by) { return (x << by) | (x >> (32 - by)); }
+static inline quad salsa_rotate(quad x, int by) { return (x << by) | (x >> (32 - by)); }
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
@@ -29,20 +29,20 @@ static inline quad rotate(quad x, int by) { return (x << by) | (x >> (32 - by));
 #define SHUFFLE(x, ...) __builtin_shuffle(x, (quad){__VA_ARGS__})
 #endif
 
-static inline void scrypt_salsa(block *x) {
+static inline void salsa_mix(block *x) {
   quad a = x->rows[0], b = x->rows[1], c = x->rows[2], d = x->rows[3];
   for (int i = 0; i < 4; i++) {
-    b ^= rotate(a + d, 7);
-    c ^= rotate(b + a, 9);
-    d ^= rotate(c + b, 13);
-    a ^= rotate(d + c, 18);
+    b ^= salsa_rotate(a + d, 7);
+    c ^= salsa_rotate(b + a, 9);
+    d ^= salsa_rotate(c + b, 13);
+    a ^= salsa_rotate(d + c, 18);
     b = SHUFFLE(b, 3, 0, 1, 2);
     c = SHUFFLE(c, 2, 3, 0, 1);
     d = SHUFFLE(d, 1, 2, 3, 0);
-    d ^= rotate(a + b, 7);
-    c ^= rotate(d + a, 9);
-    b ^= rotate(c + d, 13);
-    a ^= rotate(b + c, 18);
+    d ^= salsa_rotate(a + b, 7);
+    c ^= salsa_rotate(d + a, 9);
+    b ^= salsa_rotate(c + d, 13);
+    a ^= salsa_rotate(b + c, 18);
     b = SHUFFLE(b, 1, 2, 3, 0);
     c = SHUFFLE(c, 2, 3, 0, 1);
     d = SHUFFLE(d, 3, 0, 1, 2);
@@ -68,7 +68,7 @@ static bool scrypt_mix(uvw_crypto *crypto, size_t r, block *out, const block *in
     if (other != NULL)
       for (int j = 0; j < 4; j++)
         x.rows[j] ^= other[i].rows[j];
-    scrypt_salsa(&x);
+    salsa_mix(&x);
     out[i / 2 + (i & 1) * r] = x;
   }
   return true;
