@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +80,7 @@ async def test_an_open_file_from_where_it_stands(tmp_path: Path) -> None:
         ("/", "sha256", None, IsADirectoryError, "/"),
         ("/dev/zero", "sha256", None, shutil.SpecialFileError, "/dev/zero"),
         (io.BytesIO(b"x"), "sha256", None, OSError, None),
+        (SimpleNamespace(fileno=lambda: -1, tell=lambda: 0), "sha256", None, OSError, "Bad file descriptor"),
     ],
 )
 async def test_refused(source: Any, algorithm: Any, length: Any, error: type[Exception], names: str | None) -> None:

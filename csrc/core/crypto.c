@@ -340,6 +340,10 @@ static PyObject *core_hash_file(PyObject *Py_UNUSED(module), PyObject *const *ar
   if (job == NULL ||
       arguments("hash_file", args, nargs, "ilOOi", &a.fd, &offset, &name, &algorithm, &length) < 0)
     return crypto_refuse(job);
+  if (a.fd < 0) {
+    raise_os_error(EBADF, NULL, NULL);
+    return crypto_refuse(job);
+  }
   a.offset = (uint64_t)offset;
   job->path.shown = Py_NewRef(name);
   return hash_submit(job, &a, algorithm, length);

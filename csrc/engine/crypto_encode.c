@@ -99,11 +99,10 @@ bool uvw__keys_read(uvw_crypto *crypto) {
   if (crypto->key != NULL)
     return true;
   /* OpenSSL tries one format after the other, and its error is about the last. */
-  const char *what = !reading.encrypted                 ? "it holds none of that kind in PEM or DER"
-                     : reading.passphrase->data != NULL ? "the passphrase is wrong, or the key is "
-                                                          "damaged"
-                                                        : "it is encrypted, and there is no "
-                                                          "passphrase";
+  const char *what = "it holds none of that kind in PEM or DER";
+  if (reading.encrypted)
+    what = reading.passphrase->data != NULL ? "the passphrase is wrong, or the key is damaged"
+                                            : "it is encrypted, and there is no passphrase";
   snprintf(crypto->reason, sizeof(crypto->reason), "key: %s", what);
   return false;
 }
