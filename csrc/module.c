@@ -62,13 +62,13 @@ static int exec_module(PyObject *module) {
     PyErr_Format(PyExc_ImportError, "the engine did not start: %s", uv_strerror(error));
     return -1;
   }
-  static PyMethodDef *const topics[] = {submit_methods, calls_methods, dns_methods, zlib_methods,
-                                        crypto_methods};
+  static PyMethodDef *const topics[] = {submit_methods, calls_methods,  dns_methods,
+                                        zlib_methods,   crypto_methods, crypto_keys_methods};
   for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++)
     if (PyModule_AddFunctions(module, topics[i]) < 0)
       return -1;
   if (jobs_init() < 0 || fs_init(module) < 0 || dns_init() < 0 || zlib_init(module) < 0 ||
-      PyModule_AddType(module, &CompletionQueue_Type) < 0 ||
+      crypto_init(module) < 0 || PyModule_AddType(module, &CompletionQueue_Type) < 0 ||
       PyModule_AddType(module, &Job_Type) < 0)
     return -1;
   if (asyncio_init(module) < 0)

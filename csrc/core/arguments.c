@@ -92,6 +92,14 @@ int as_path(PyObject *value, Path *out) {
   return -1;
 }
 
+static int as_writable(PyObject *value, const char *name, Py_buffer *out) {
+  int outcome = PyObject_GetBuffer(value, out, PyBUF_WRITABLE);
+  if (outcome < 0 && PyErr_ExceptionMatches(PyExc_BufferError))
+    PyErr_Format(PyExc_TypeError, "%s: expected a read-write buffer, got %s", name,
+                 Py_TYPE(value)->tp_name);
+  return outcome;
+}
+
 static int argument(char letter, PyObject *value, const char *name, va_list *out) {
   switch (letter) {
   case 'O':
@@ -120,7 +128,7 @@ static int argument(char letter, PyObject *value, const char *name, va_list *out
     return value == Py_None ? 0 : PyObject_GetBuffer(value, view, PyBUF_SIMPLE);
   }
   case 'w':
-    return PyObject_GetBuffer(value, va_arg(*out, Py_buffer *), PyBUF_WRITABLE);
+    return as_writable(value, name, va_arg(*out, Py_buffer *));
   case 'f':
     return as_path(value, va_arg(*out, Path *));
   default:

@@ -195,8 +195,9 @@ typedef struct {
 PyObject *add_namespace(PyObject *module, const char *name, const Constant *constants);
 
 /* Each topic's functions for the module. */
-extern PyMethodDef calls_methods[], crypto_methods[], dns_methods[], submit_methods[],
-    zlib_methods[];
+extern PyMethodDef calls_methods[], crypto_methods[], crypto_keys_methods[], dns_methods[],
+    submit_methods[], zlib_methods[];
+int crypto_init(PyObject *module);
 int dns_init(void);
 int fs_init(PyObject *module);
 int zlib_init(PyObject *module);

@@ -7,35 +7,36 @@
 #include "core.h"
 #include "crypto.h" /* the engine's */
 
-enum { CRYPTO_VIEWS = 3 };
-
 typedef struct {
   Job base;
-  Py_buffer views[CRYPTO_VIEWS]; /* what the job reads, or fills */
-  PyObject *path;                /* as the caller will see it in an error */
-  PyObject *option;              /* what the engine's strings are a part of */
-  PyObject *content;             /* the bytes object that the job fills */
+  Py_buffer views[UVW_CRYPTO_INPUTS]; /* the engine's inputs, by their numbers */
+  Path path;                          /* of a file */
+  PyObject *content;                  /* the bytes object that the job fills */
 } CryptoJob;
 
 #define CRYPTO_KIND(how)                                                                           \
-  {.size = sizeof(CryptoJob), .shape = how, .visit = crypto_visit, .drop = crypto_drop_inputs}
+  {.size = sizeof(CryptoJob), .shape = how, .visit = crypto_visit, .drop = crypto_drop}
 int crypto_visit(Job *job, visitproc visit, void *arg);
-void crypto_drop_inputs(Job *job);
+void crypto_drop(Job *job);
 
-CryptoJob *crypto_draft(const JobKind *kind);
-/* The engine's job for it, for the running loop; NULL raises. */
-uvw_crypto *crypto_open(CryptoJob *job, int (*step)(uvw_crypto *), size_t extra);
-PyObject *crypto_drop(CryptoJob *job, uvw_crypto *crypto); /* takes both */
-PyObject *crypto_raise(CryptoJob *job, uvw_crypto *crypto);
+static inline CryptoJob *crypto_job(const JobKind *kind) { return (CryptoJob *)job_new(kind); }
+/* For arguments that were refused, with an exception; takes the job, or NULL. */
+PyObject *crypto_refuse(CryptoJob *job);
+/* Opens and submits the job, with its operation's arguments; takes the job. Its
+ * result goes to `out`, which lives as long as the job, */
+PyObject *crypto_submit(CryptoJob *job, const uvw_crypto_operation *operation, const void *args,
+                        void *out, size_t size);
+/* or to a bytes object of that size. */
+PyObject *crypto_submit_content(CryptoJob *job, const uvw_crypto_operation *operation,
+                                const void *args, Py_ssize_t size);
+
+PyObject *crypto_raise(Job *job, const uvw_crypto *crypto);
+/* Kinds of jobs by their results: memory of the job's own, as bytes; yes or no. */
+extern const JobKind crypto_made_kind, crypto_answer_kind;
+
 /* By its name, or raises a ValueError that names the argument. */
-EVP_MD *crypto_digest(PyObject *name, const char *argument);
+const EVP_MD *crypto_digest(PyObject *name, const char *argument);
 
-PyObject *core_generate_key_pair(PyObject *module, PyObject *args);
-PyObject *core_load_key(PyObject *module, PyObject *args);
-PyObject *core_export_key(PyObject *module, PyObject *args);
-PyObject *core_key_facts(PyObject *module, PyObject *key);
-PyObject *core_keys_equal(PyObject *module, PyObject *args);
-PyObject *core_sign(PyObject *module, PyObject *args);
-PyObject *core_verify(PyObject *module, PyObject *args);
+#define FASTCALL(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL
 
 #endif

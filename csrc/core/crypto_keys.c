@@ -3,9 +3,6 @@
  * the job copies, reads on its worker and wipes, as it does a passphrase. */
 #include "crypto_core.h"
 
-#include <stdlib.h>
-
-#include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -14,40 +11,37 @@
 
 #define KEY_NAME "uvworks.key"
 
-static void free_key(PyObject *capsule) { EVP_PKEY_free(PyCapsule_GetPointer(capsule, KEY_NAME)); }
+static void key_free(PyObject *capsule) { EVP_PKEY_free(PyCapsule_GetPointer(capsule, KEY_NAME)); }
 
 static PyObject *key_object(EVP_PKEY *key) {
   EVP_PKEY_up_ref(key);
-  PyObject *capsule = PyCapsule_New(key, KEY_NAME, free_key);
+  PyObject *capsule = PyCapsule_New(key, KEY_NAME, key_free);
   if (capsule == NULL)
     EVP_PKEY_free(key);
   return capsule;
 }
 
-/* What stands in an encoded key: a str for PEM, bytes for DER. */
-static PyObject *text_object(BIO *text, bool pem) {
-  char *data;
-  long size = BIO_get_mem_data(text, &data);
-  return pem ? PyUnicode_DecodeASCII(data, size, NULL) : PyBytes_FromStringAndSize(data, size);
+/* Arguments ------------------------------------------------------------------- */
+
+/* A capsule, or a key's text. */
+static int as_key(PyObject *value, CryptoJob *job, uvw_key_source *source) {
+  if (!PyCapsule_CheckExact(value))
+    return PyObject_GetBuffer(value, &job->views[UVW_KEY_TEXT], PyBUF_SIMPLE);
+  source->key = PyCapsule_GetPointer(value, KEY_NAME);
+  return source->key != NULL ? 0 : -1;
 }
 
-/* Copies into the job's own memory, where it is wiped in the end. */
-static unsigned char *copy(uvw_span *span, unsigned char *at, const Py_buffer *view) {
-  if (view->len > 0)
-    memcpy(at, view->buf, (size_t)view->len);
-  span->data = at;
-  span->size = (size_t)view->len;
-  return at + view->len;
+/* None is none. */
+static int as_digest(PyObject *value, const char *argument, const EVP_MD **md) {
+  return value == Py_None || (*md = crypto_digest(value, argument)) != NULL ? 0 : -1;
 }
 
-static void copy_passphrase(uvw_crypto *crypto, unsigned char *at, const Py_buffer *view) {
-  if (view->obj == NULL)
-    return;
-  copy(&crypto->passphrase, at, view);
-  crypto->has_passphrase = true;
+/* NULL is none. What is too long is no name of OpenSSL's, cut or not. */
+static void copy_name(char out[UVW_NAME_SIZE], const char *name) {
+  snprintf(out, UVW_NAME_SIZE, "%s", name != NULL ? name : "");
 }
 
-static bool known_curve(const char *name) {
+static int check_curve(const char *name) {
   int id = EC_curve_nist2nid(name);
   if (id == NID_undef)
     id = OBJ_sn2nid(name);
@@ -56,250 +50,168 @@ static bool known_curve(const char *name) {
   ERR_clear_error();
   if (group == NULL)
     PyErr_Format(PyExc_ValueError, "named_curve: unknown curve '%s'", name);
-  return group != NULL;
+  return group != NULL ? 0 : -1;
 }
 
-/* NULL is none. */
-static bool known_cipher(const char *name) {
-  EVP_CIPHER *cipher = name != NULL ? EVP_CIPHER_fetch(NULL, name, NULL) : NULL;
+static int check_cipher(const char *name) {
+  EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
   EVP_CIPHER_free(cipher);
   ERR_clear_error();
-  if (name != NULL && cipher == NULL)
+  if (cipher == NULL)
     PyErr_Format(PyExc_ValueError, "cipher: unknown cipher '%s'", name);
-  return name == NULL || cipher != NULL;
+  return cipher != NULL ? 0 : -1;
 }
 
-/* Generation and export ------------------------------------------------------ */
+static int as_encoding(int structure, const char *cipher, uvw_key_encoding *out) {
+  if (structure < 0 || structure >= UVW_KEY_STRUCTURE_COUNT) {
+    PyErr_Format(PyExc_ValueError, "structure: unknown number %d", structure);
+    return -1;
+  }
+  if (cipher != NULL && check_cipher(cipher) < 0)
+    return -1;
+  out->structure = structure;
+  copy_name(out->cipher, cipher);
+  return 0;
+}
 
-static PyObject *shape_encoded(uvw_crypto *crypto, int which) {
-  const uvw_key_encoding *encoding = &crypto->options->encoding[which];
-  if (encoding->structure == NULL)
+/* Generation and export ------------------------------------------------------- */
+
+/* A str for PEM, bytes for DER, or the key itself if it was not to be written. */
+static PyObject *key_written(const uvw_crypto *crypto, const uvw_key_encoding *encoding,
+                             int which) {
+  const char *data = (const char *)crypto->made[which].data;
+  Py_ssize_t size = (Py_ssize_t)crypto->made[which].size;
+  if (encoding->structure == UVW_KEY_UNWRITTEN)
     return key_object(crypto->key);
-  return text_object(crypto->text[which], encoding->format[0] == 'P');
+  return encoding->pem ? PyUnicode_DecodeASCII(data, size, NULL)
+                       : PyBytes_FromStringAndSize(data, size);
 }
 
-static PyObject *shape_pair(Job *self, uvw_job *engine_job) {
-  CryptoJob *job = (CryptoJob *)self;
-  uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (engine_job->error != 0)
-    return crypto_raise(job, crypto);
-  PyObject *public_key = shape_encoded(crypto, 0), *private_key = shape_encoded(crypto, 1);
-  if (public_key != NULL && private_key != NULL)
+static PyObject *key_shape_pair(Job *self, uvw_job *job) {
+  uvw_crypto *crypto = (uvw_crypto *)job;
+  const uvw_generate_args *a = (uvw_generate_args *)crypto->state;
+  if (job->error != 0)
+    return crypto_raise(self, crypto);
+  PyObject *public_key = key_written(crypto, &a->encoding[UVW_PUBLIC], UVW_PUBLIC);
+  PyObject *private_key =
+      public_key != NULL ? key_written(crypto, &a->encoding[UVW_PRIVATE], UVW_PRIVATE) : NULL;
+  if (private_key != NULL)
     return Py_BuildValue("NN", public_key, private_key);
   Py_XDECREF(public_key);
-  Py_XDECREF(private_key);
   return NULL;
 }
 
-static const JobKind pair_kind = CRYPTO_KIND(shape_pair);
+static const JobKind pair_kind = CRYPTO_KIND(key_shape_pair);
 
 /* generate_key_pair(type, bits, divisor_bits, exponent, digest, mgf1_digest,
  *   salt_length, group, explicit_curve, prime, generator,
- *   (public structure, format), (private structure, format, cipher), passphrase) */
-PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *args) {
-  uvw_key_options o = {0};
-  unsigned long long exponent;
-  int explicit_curve;
+ *   public structure, pem, private structure, pem, cipher, passphrase) */
+static PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                        Py_ssize_t nargs) {
+  uvw_generate_args a = {0};
+  uvw_key_encoding *encoding = a.encoding;
+  const char *type, *group, *cipher;
+  int structures[2];
   PyObject *digest, *mgf1_digest;
-  Py_buffer passphrase = {0};
-  uvw_crypto *crypto = NULL;
-  CryptoJob *job = crypto_draft(&pair_kind);
+  CryptoJob *job = crypto_job(&pair_kind);
   if (job == NULL ||
-      !PyArg_ParseTuple(args, "siiKOOizpz*i(zz)(zzz)z*", &o.type, &o.bits, &o.divisor_bits,
-                        &exponent, &digest, &mgf1_digest, &o.salt_length, &o.group, &explicit_curve,
-                        &job->views[0], &o.generator, &o.encoding[0].structure,
-                        &o.encoding[0].format, &o.encoding[1].structure, &o.encoding[1].format,
-                        &o.encoding[1].cipher, &passphrase))
-    return crypto_drop(job, NULL);
-  job->option = Py_NewRef(args); /* the strings are its */
-  o.exponent = exponent;
-  o.explicit_curve = explicit_curve;
-  o.prime.data = job->views[0].buf;
-  o.prime.size = (size_t)job->views[0].len;
-  if ((strcmp(o.type, "EC") == 0 && !known_curve(o.group)) || !known_cipher(o.encoding[1].cipher) ||
-      (digest != Py_None && (o.md = crypto_digest(digest, "hash_algorithm")) == NULL) ||
-      (mgf1_digest != Py_None &&
-       (o.mgf1_md = crypto_digest(mgf1_digest, "mgf1_hash_algorithm")) == NULL))
-    goto failed;
-  crypto = crypto_open(job, uvw_crypto_generate, (size_t)passphrase.len);
-  if (crypto == NULL)
-    goto failed;
-  crypto->options = malloc(sizeof(o));
-  if (crypto->options == NULL) {
-    PyErr_NoMemory();
-    goto failed;
-  }
-  *crypto->options = o;
-  copy_passphrase(crypto, crypto->extra, &passphrase);
-  buffer_release(&passphrase);
-  return job_submit(&job->base, &crypto->job);
-
-failed:
-  buffer_release(&passphrase);
-  EVP_MD_free(o.md);
-  EVP_MD_free(o.mgf1_md);
-  return crypto_drop(job, crypto);
+      arguments("generate_key_pair", args, nargs, "siiuOOizpyiipipzy", &type, &a.bits,
+                &a.divisor_bits, &a.exponent, &digest, &mgf1_digest, &a.salt_length, &group,
+                &a.explicit_curve, &job->views[UVW_PRIME], &a.generator, &structures[UVW_PUBLIC],
+                &encoding[UVW_PUBLIC].pem, &structures[UVW_PRIVATE], &encoding[UVW_PRIVATE].pem,
+                &cipher, &job->views[UVW_PASSPHRASE]) < 0 ||
+      (strcmp(type, "EC") == 0 && check_curve(group != NULL ? group : "") < 0) ||
+      as_encoding(structures[UVW_PUBLIC], NULL, &encoding[UVW_PUBLIC]) < 0 ||
+      as_encoding(structures[UVW_PRIVATE], cipher, &encoding[UVW_PRIVATE]) < 0 ||
+      as_digest(digest, "hash_algorithm", &a.md) < 0 ||
+      as_digest(mgf1_digest, "mgf1_hash_algorithm", &a.mgf1_md) < 0)
+    return crypto_refuse(job);
+  copy_name(a.type, type);
+  copy_name(a.group, group);
+  return crypto_submit(job, &uvw_crypto_generate, &a, NULL, 0);
 }
 
-static PyObject *shape_export(Job *self, uvw_job *engine_job) {
-  CryptoJob *job = (CryptoJob *)self;
-  uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  if (engine_job->error != 0)
-    return crypto_raise(job, crypto);
-  return shape_encoded(crypto, crypto->options->encoding[1].structure != NULL);
+static PyObject *key_shape_export(Job *self, uvw_job *job) {
+  uvw_crypto *crypto = (uvw_crypto *)job;
+  const uvw_export_args *a = (uvw_export_args *)crypto->state;
+  return job->error != 0 ? crypto_raise(self, crypto) : key_written(crypto, &a->encoding, 0);
 }
 
-static const JobKind export_kind = CRYPTO_KIND(shape_export);
+static const JobKind export_kind = CRYPTO_KIND(key_shape_export);
 
-/* export_key(key, private, structure, format, cipher, passphrase) */
-PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *args) {
-  PyObject *capsule;
-  int private;
-  uvw_key_encoding encoding = {0};
-  Py_buffer passphrase = {0};
-  uvw_crypto *crypto = NULL;
-  CryptoJob *job = crypto_draft(&export_kind);
-  if (job == NULL || !PyArg_ParseTuple(args, "Opsszz*", &capsule, &private, &encoding.structure,
-                                       &encoding.format, &encoding.cipher, &passphrase))
-    return crypto_drop(job, NULL);
-  job->option = Py_NewRef(args);
-  EVP_PKEY *key = PyCapsule_GetPointer(capsule, KEY_NAME);
-  if (key != NULL && known_cipher(encoding.cipher))
-    crypto = crypto_open(job, uvw_crypto_export, (size_t)passphrase.len);
-  if (crypto != NULL && (crypto->options = calloc(1, sizeof(*crypto->options))) == NULL)
-    PyErr_NoMemory();
-  if (crypto == NULL || crypto->options == NULL) {
-    buffer_release(&passphrase);
-    return crypto_drop(job, crypto);
-  }
-  EVP_PKEY_up_ref(key);
-  crypto->key = key;
-  crypto->options->encoding[private] = encoding;
-  copy_passphrase(crypto, crypto->extra, &passphrase);
-  buffer_release(&passphrase);
-  return job_submit(&job->base, &crypto->job);
+/* export_key(key, private, structure, pem, cipher, passphrase) */
+static PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                 Py_ssize_t nargs) {
+  uvw_export_args a = {0};
+  PyObject *key;
+  const char *cipher;
+  int structure;
+  CryptoJob *job = crypto_job(&export_kind);
+  if (job == NULL ||
+      arguments("export_key", args, nargs, "Opipzy", &key, &a.source.private_key, &structure,
+                &a.encoding.pem, &cipher, &job->views[UVW_PASSPHRASE]) < 0 ||
+      as_encoding(structure, cipher, &a.encoding) < 0 ||
+      (a.source.key = PyCapsule_GetPointer(key, KEY_NAME)) == NULL)
+    return crypto_refuse(job);
+  return crypto_submit(job, &uvw_crypto_export, &a, NULL, 0);
 }
 
-/* Reading, signing, verifying -------------------------------------------------- */
+/* Reading, signing, verifying ------------------------------------------------- */
 
-/* The job, with its key taken from a capsule or copied from text. */
-static uvw_crypto *open_with_key(CryptoJob *job, int (*step)(uvw_crypto *), PyObject *key,
-                                 const Py_buffer *passphrase) {
-  Py_buffer text = {0};
-  EVP_PKEY *ready = NULL;
-  if (PyCapsule_CheckExact(key)) {
-    ready = PyCapsule_GetPointer(key, KEY_NAME);
-    if (ready == NULL)
-      return NULL;
-  } else if (PyObject_GetBuffer(key, &text, PyBUF_SIMPLE) < 0) {
-    return NULL;
-  }
-  uvw_crypto *crypto = crypto_open(job, step, (size_t)text.len + (size_t)passphrase->len);
-  if (crypto != NULL) {
-    unsigned char *at = crypto->extra;
-    if (ready != NULL) {
-      EVP_PKEY_up_ref(ready);
-      crypto->key = ready;
-    } else {
-      at = copy(&crypto->key_text, at, &text);
-    }
-    copy_passphrase(crypto, at, passphrase);
-  }
-  buffer_release(&text);
-  return crypto;
+static PyObject *key_shape(Job *self, uvw_job *job) {
+  uvw_crypto *crypto = (uvw_crypto *)job;
+  return job->error != 0 ? crypto_raise(self, crypto) : key_object(crypto->key);
 }
 
-static PyObject *shape_key(Job *self, uvw_job *engine_job) {
-  uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto) : key_object(crypto->key);
-}
-
-static const JobKind key_kind = CRYPTO_KIND(shape_key);
+static const JobKind key_kind = CRYPTO_KIND(key_shape);
 
 /* load_key(text, passphrase, private) */
-PyObject *core_load_key(PyObject *Py_UNUSED(module), PyObject *args) {
-  PyObject *text;
-  Py_buffer passphrase = {0};
-  int private;
-  CryptoJob *job = crypto_draft(&key_kind);
-  if (job == NULL || !PyArg_ParseTuple(args, "Oz*p", &text, &passphrase, &private))
-    return crypto_drop(job, NULL);
-  uvw_crypto *crypto = open_with_key(job, uvw_crypto_load, text, &passphrase);
-  buffer_release(&passphrase);
-  if (crypto == NULL)
-    return crypto_drop(job, NULL);
-  crypto->private_key = private;
-  return job_submit(&job->base, &crypto->job);
-}
-
-static PyObject *shape_signature(Job *self, uvw_job *engine_job) {
-  uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto)
-                                : text_object(crypto->text[0], false);
-}
-
-static const JobKind signature_kind = CRYPTO_KIND(shape_signature);
-
-static PyObject *shape_verdict(Job *self, uvw_job *engine_job) {
-  uvw_crypto *crypto = (uvw_crypto *)engine_job;
-  return engine_job->error != 0 ? crypto_raise((CryptoJob *)self, crypto)
-                                : PyBool_FromLong(crypto->answer);
-}
-
-static const JobKind verdict_kind = CRYPTO_KIND(shape_verdict);
-
-static PyObject *submit_signing(CryptoJob *job, PyObject *key, Py_buffer *passphrase,
-                                PyObject *digest, const int options[3], bool signs) {
-  EVP_MD *md = NULL;
-  uvw_crypto *crypto = NULL;
-  if (digest == Py_None || (md = crypto_digest(digest, "algorithm")) != NULL)
-    crypto = open_with_key(job, signs ? uvw_crypto_sign : uvw_crypto_verify, key, passphrase);
-  buffer_release(passphrase);
-  if (crypto == NULL) {
-    EVP_MD_free(md);
-    return crypto_drop(job, NULL);
-  }
-  crypto->md = md;
-  crypto->private_key = signs;
-  crypto->padding = options[0];
-  crypto->salt_length = options[1];
-  crypto->p1363 = options[2];
-  crypto->mutable = !PyBytes_CheckExact(job->views[0].obj);
-  return job_submit(&job->base, &crypto->job);
+static PyObject *core_load_key(PyObject *Py_UNUSED(module), PyObject *const *args,
+                               Py_ssize_t nargs) {
+  uvw_key_source source = {0};
+  CryptoJob *job = crypto_job(&key_kind);
+  if (job == NULL || arguments("load_key", args, nargs, "byp", &job->views[UVW_KEY_TEXT],
+                               &job->views[UVW_PASSPHRASE], &source.private_key) < 0)
+    return crypto_refuse(job);
+  return crypto_submit(job, &uvw_crypto_load, &source, NULL, 0);
 }
 
 /* sign(data, key, passphrase, digest, padding, salt_length, p1363) */
-PyObject *core_sign(PyObject *Py_UNUSED(module), PyObject *args) {
+static PyObject *core_sign(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+  uvw_sign_args a = {.source.private_key = true};
   PyObject *key, *digest;
-  Py_buffer passphrase = {0};
-  int options[3];
-  CryptoJob *job = crypto_draft(&signature_kind);
-  if (job == NULL || !PyArg_ParseTuple(args, "y*Oz*Oiip", &job->views[0], &key, &passphrase,
-                                       &digest, &options[0], &options[1], &options[2]))
-    return crypto_drop(job, NULL);
-  return submit_signing(job, key, &passphrase, digest, options, true);
+  CryptoJob *job = crypto_job(&crypto_made_kind);
+  if (job == NULL ||
+      arguments("sign", args, nargs, "bOyOiip", &job->views[UVW_DATA], &key,
+                &job->views[UVW_PASSPHRASE], &digest, &a.padding, &a.salt_length, &a.p1363) < 0 ||
+      as_digest(digest, "algorithm", &a.md) < 0 || as_key(key, job, &a.source) < 0)
+    return crypto_refuse(job);
+  a.changeable = !PyBytes_CheckExact(job->views[UVW_DATA].obj);
+  return crypto_submit(job, &uvw_crypto_sign, &a, NULL, 0);
 }
 
 /* verify(data, signature, key, passphrase, digest, padding, salt_length, p1363) */
-PyObject *core_verify(PyObject *Py_UNUSED(module), PyObject *args) {
+static PyObject *core_verify(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+  uvw_sign_args a = {0};
   PyObject *key, *digest;
-  Py_buffer passphrase = {0};
-  int options[3];
-  CryptoJob *job = crypto_draft(&verdict_kind);
-  if (job == NULL || !PyArg_ParseTuple(args, "y*y*Oz*Oiip", &job->views[0], &job->views[1], &key,
-                                       &passphrase, &digest, &options[0], &options[1], &options[2]))
-    return crypto_drop(job, NULL);
-  return submit_signing(job, key, &passphrase, digest, options, false);
+  CryptoJob *job = crypto_job(&crypto_answer_kind);
+  if (job == NULL ||
+      arguments("verify", args, nargs, "bbOyOiip", &job->views[UVW_DATA],
+                &job->views[UVW_SIGNATURE], &key, &job->views[UVW_PASSPHRASE], &digest, &a.padding,
+                &a.salt_length, &a.p1363) < 0 ||
+      as_digest(digest, "algorithm", &a.md) < 0 || as_key(key, job, &a.source) < 0)
+    return crypto_refuse(job);
+  return crypto_submit(job, &uvw_crypto_verify, &a, NULL, 0);
 }
 
-/* Facts ------------------------------------------------------------------------ */
+/* Facts ----------------------------------------------------------------------- */
 
 /* key_facts(key) -> (type, bits, group or None) */
-PyObject *core_key_facts(PyObject *Py_UNUSED(module), PyObject *capsule) {
+static PyObject *core_key_facts(PyObject *Py_UNUSED(module), PyObject *capsule) {
   EVP_PKEY *key = PyCapsule_GetPointer(capsule, KEY_NAME);
   if (key == NULL)
     return NULL;
-  char group[64];
+  char group[UVW_NAME_SIZE];
   size_t length = 0;
   bool has = EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group),
                                             &length) == 1;
@@ -309,9 +221,10 @@ PyObject *core_key_facts(PyObject *Py_UNUSED(module), PyObject *capsule) {
 }
 
 /* keys_equal(key, other): as public keys */
-PyObject *core_keys_equal(PyObject *Py_UNUSED(module), PyObject *args) {
+static PyObject *core_keys_equal(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                 Py_ssize_t nargs) {
   PyObject *capsule, *other;
-  if (!PyArg_ParseTuple(args, "OO", &capsule, &other))
+  if (arguments("keys_equal", args, nargs, "OO", &capsule, &other) < 0)
     return NULL;
   EVP_PKEY *key = PyCapsule_GetPointer(capsule, KEY_NAME);
   EVP_PKEY *key2 = key != NULL ? PyCapsule_GetPointer(other, KEY_NAME) : NULL;
@@ -321,3 +234,17 @@ PyObject *core_keys_equal(PyObject *Py_UNUSED(module), PyObject *args) {
   ERR_clear_error();
   return PyBool_FromLong(equal);
 }
+
+PyMethodDef crypto_keys_methods[] = {
+    {"generate_key_pair", FASTCALL(core_generate_key_pair), "See crypto_keys.c."},
+    {"load_key", FASTCALL(core_load_key), "load_key(text, passphrase, private) -> Job"},
+    {"export_key", FASTCALL(core_export_key),
+     "export_key(key, private, structure, pem, cipher, passphrase) -> Job"},
+    {"sign", FASTCALL(core_sign),
+     "sign(data, key, passphrase, digest, padding, salt_length, p1363) -> Job"},
+    {"verify", FASTCALL(core_verify),
+     "verify(data, signature, key, passphrase, digest, padding, salt_length, p1363) -> Job"},
+    {"key_facts", core_key_facts, METH_O, "key_facts(key) -> (type, bits, group)"},
+    {"keys_equal", FASTCALL(core_keys_equal), "keys_equal(key, other) -> bool"},
+    {NULL, NULL, 0, NULL},
+};

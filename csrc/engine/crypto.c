@@ -3,22 +3,16 @@
  *
  * OpenSSL takes itself down at exit(), so the exit waits for jobs that run.
  * Its error queue is the thread's: a step leaves it empty. */
-#include "crypto.h"
-#include "internal.h"
+#include "crypto_internal.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
-#include <openssl/bio.h>
-#include <openssl/bn.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
-void uvw_crypto_wipe(void *memory, size_t size) {
+void uvw__crypto_wipe(void *memory, size_t size) {
   if (memory != NULL)
     OPENSSL_cleanse(memory, size);
 }
@@ -33,14 +27,45 @@ void uvw_crypto_reason(char *reason, size_t size) {
   snprintf(reason, size, "OpenSSL: %s", text != NULL ? text : "it gave no reason");
 }
 
-static int run(uvw_job *job) {
+/* Steps ---------------------------------------------------------------------- */
+
+int uvw__crypto_fail(uvw_crypto *crypto, int error) {
+  crypto->job.error = error;
+  return UVW_DONE;
+}
+
+int uvw__crypto_end(uvw_crypto *crypto, bool worked) {
+  return uvw__crypto_fail(crypto, worked ? 0 : UVW_EOPENSSL);
+}
+
+int uvw__crypto_end_search(uvw_crypto *crypto, bool worked) {
+  if (!worked && uvw_stopping(&crypto->job))
+    return uvw__crypto_fail(crypto, ECANCELED);
+  return uvw__crypto_end(crypto, worked);
+}
+
+int uvw__crypto_pause(uvw_crypto *crypto) {
+  if (uvw_stopping(&crypto->job))
+    return uvw__crypto_fail(crypto, ECANCELED);
+  return uvw_should_yield(&crypto->job) ? UVW_AGAIN : UVW__GO_ON;
+}
+
+unsigned char *uvw__crypto_make(uvw_crypto *crypto, int which, size_t size) {
+  crypto->made[which].data = OPENSSL_secure_malloc(size);
+  crypto->made[which].size = size;
+  return crypto->made[which].data;
+}
+
+/* Jobs ----------------------------------------------------------------------- */
+
+static int crypto_run(uvw_job *job) {
   uvw_crypto *crypto = (uvw_crypto *)job;
   int step = UVW_DONE;
   if (uvw_stopping(job)) {
     job->error = ECANCELED;
   } else {
     ERR_clear_error();
-    step = crypto->step(crypto);
+    step = crypto->operation->step(crypto);
   }
   if (step == UVW_DONE && job->error == UVW_EOPENSSL && crypto->reason[0] == '\0')
     uvw_crypto_reason(crypto->reason, sizeof(crypto->reason));
@@ -49,74 +74,65 @@ static int run(uvw_job *job) {
   return step;
 }
 
-static void destroy(uvw_job *job) {
+static void crypto_destroy(uvw_job *job) {
   uvw_crypto *crypto = (uvw_crypto *)job;
-  uvw_key_options *options = crypto->options;
+  if (crypto->operation->cleanup != NULL)
+    crypto->operation->cleanup(crypto);
   if (!crypto->taken)
-    uvw_crypto_wipe(crypto->out, crypto->secret);
-  if (crypto->fd >= 0)
-    close(crypto->fd);
-  EVP_MD_CTX_free(crypto->state);
-  if (crypto->kept != NULL)
-    crypto->free_kept(crypto->kept);
-  EVP_MD_free(crypto->md);
-  BN_clear_free(crypto->number);
-  BN_clear_free(crypto->add);
-  BN_clear_free(crypto->rem);
-  EVP_PKEY_free(crypto->key);
-  BIO_free(crypto->text[0]);
-  BIO_free(crypto->text[1]);
-  if (options != NULL) {
-    EVP_MD_free(options->md);
-    EVP_MD_free(options->mgf1_md);
-    free(options);
-  }
-  uvw_crypto_wipe(crypto->extra, crypto->extra_size);
+    uvw__crypto_wipe(crypto->out, crypto->filled);
+  for (int i = 0; i < 2; i++)
+    OPENSSL_secure_clear_free(crypto->made[i].data, crypto->made[i].size);
+  uvw__crypto_wipe(crypto->copies, crypto->copied);
   free(crypto);
 }
 
-static const uvw_kind crypto_kind = {"crypto", run, destroy, NULL, NULL};
+static const uvw_kind crypto_kind = {"crypto", crypto_run, crypto_destroy, NULL, NULL};
 
-uvw_crypto *uvw_crypto_new(int (*step)(uvw_crypto *), size_t size, uvw_completions *completions,
+static void crypto_copy_secrets(uvw_crypto *crypto) {
+  unsigned char *at = crypto->copies;
+  for (int i = UVW_CRYPTO_INPUTS - crypto->operation->secrets; i < UVW_CRYPTO_INPUTS; i++) {
+    uvw_span *in = &crypto->in[i];
+    if (in->data == NULL)
+      continue;
+    in->data = memcpy(at, in->data, in->size);
+    at += in->size;
+  }
+}
+
+uvw_crypto *uvw_crypto_new(const uvw_crypto_operation *operation, const void *args,
+                           const uvw_span in[UVW_CRYPTO_INPUTS], uvw_completions *completions,
                            void *token) {
-  if (size > SIZE_MAX - sizeof(uvw_crypto))
+  size_t copied = 0;
+  for (int i = UVW_CRYPTO_INPUTS - operation->secrets; i < UVW_CRYPTO_INPUTS; i++)
+    copied += in[i].size;
+  uvw_crypto *crypto = malloc(sizeof(*crypto) + operation->state + copied);
+  if (crypto == NULL) {
+    errno = ENOMEM;
     return NULL;
-  uvw_crypto *crypto = malloc(sizeof(*crypto) + size);
-  if (crypto == NULL)
-    return NULL;
-  memset(crypto, 0, sizeof(*crypto));
+  }
+  memset(crypto, 0, sizeof(*crypto) + operation->state);
   uvw_job_init(&crypto->job, &crypto_kind, UVW_LANE_CPU, completions, token);
   crypto->job.awaited = true;
-  crypto->step = step;
-  crypto->fd = -1;
-  crypto->extra_size = size;
+  crypto->operation = operation;
+  memcpy(crypto->in, in, sizeof(crypto->in));
+  crypto->copies = crypto->state + operation->state;
+  crypto->copied = copied;
+  crypto_copy_secrets(crypto);
+  if (operation->args > 0)
+    memcpy(crypto->state, args, operation->args);
+  int error = operation->init != NULL ? operation->init(crypto) : 0;
+  if (error != 0) {
+    uvw_job_free(&crypto->job);
+    errno = error;
+    return NULL;
+  }
   return crypto;
 }
 
-int uvw__crypto_fail(uvw_crypto *crypto, int error) {
-  crypto->job.error = error;
-  return UVW_DONE;
-}
-
-/* Ends a step by whether OpenSSL said 1. */
-int uvw__crypto_end(uvw_crypto *crypto, bool worked) {
-  return uvw__crypto_fail(crypto, worked ? 0 : UVW_EOPENSSL);
-}
-
-/* Between two chunks: whether to go on, stop, or give others their turn. */
-int uvw__crypto_pause(uvw_crypto *crypto) {
-  if (uvw_stopping(&crypto->job))
-    return uvw__crypto_fail(crypto, ECANCELED);
-  return uvw_should_yield(&crypto->job) ? UVW_AGAIN : UVW__GO_ON;
-}
-
-/* For generators: OpenSSL asks now and then whether to go on. */
-int uvw__crypto_go_on(uvw_crypto *crypto) { return !uvw_stopping(&crypto->job); }
-
-/* Digests ------------------------------------------------------------------- */
+/* Digests -------------------------------------------------------------------- */
 
 /* Names that hashlib has and OpenSSL spells differently. */
-static const char *openssl_name(const char *name, char *changed, size_t size) {
+static const char *digest_openssl_name(const char *name, char *changed, size_t size) {
   if (strcasecmp(name, "blake2b") == 0)
     return "blake2b512";
   if (strcasecmp(name, "blake2s") == 0)
@@ -129,11 +145,11 @@ static const char *openssl_name(const char *name, char *changed, size_t size) {
   return changed;
 }
 
-EVP_MD *uvw_crypto_digest(const char *name) {
-  char changed[64];
+static EVP_MD *digest_fetch(const char *name) {
+  char changed[UVW_NAME_SIZE];
   EVP_MD *md = EVP_MD_fetch(NULL, name, NULL);
   if (md == NULL) {
-    const char *other = openssl_name(name, changed, sizeof(changed));
+    const char *other = digest_openssl_name(name, changed, sizeof(changed));
     if (other != NULL)
       md = EVP_MD_fetch(NULL, other, NULL);
   }
@@ -144,4 +160,44 @@ EVP_MD *uvw_crypto_digest(const char *name) {
   }
   ERR_clear_error();
   return md;
+}
+
+/* One for each digest that was ever asked for, which cannot be many, under the
+ * name by which it was asked for last. */
+typedef struct digest {
+  struct digest *next;
+  EVP_MD *md;
+  char name[UVW_NAME_SIZE];
+} digest;
+
+static digest *digest_find(digest *digests, const EVP_MD *md) {
+  while (digests != NULL && !EVP_MD_is_a(digests->md, EVP_MD_get0_name(md)))
+    digests = digests->next;
+  return digests;
+}
+
+const EVP_MD *uvw_crypto_digest(const char *name) {
+  static digest *digests;
+  if (strlen(name) >= UVW_NAME_SIZE)
+    return NULL;
+  for (digest *at = digests; at != NULL; at = at->next)
+    if (strcmp(at->name, name) == 0)
+      return at->md;
+  EVP_MD *md = digest_fetch(name);
+  if (md == NULL)
+    return NULL;
+  digest *kept = digest_find(digests, md);
+  if (kept != NULL) {
+    EVP_MD_free(md);
+  } else {
+    kept = malloc(sizeof(*kept));
+    if (kept == NULL) {
+      EVP_MD_free(md);
+      return NULL;
+    }
+    *kept = (digest){.next = digests, .md = md};
+    digests = kept;
+  }
+  strcpy(kept->name, name);
+  return kept->md;
 }

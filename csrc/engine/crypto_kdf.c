@@ -1,7 +1,6 @@
 /* HKDF and random bytes. The costly derivations are in crypto_pbkdf2.c and
  * crypto_scrypt.c. */
-#include "crypto.h"
-#include "internal.h"
+#include "crypto_internal.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -11,20 +10,18 @@
 
 #define RANDOM_CHUNK ((size_t)1 << 18)
 
-int uvw_crypto_hkdf(uvw_crypto *crypto) {
-  static char none[1];
-  crypto->secret = crypto->size;
+static int hkdf_step(uvw_crypto *crypto) {
+  const uvw_hkdf_args *args = (uvw_hkdf_args *)crypto->state;
   const uvw_span *key = &crypto->in[0], *salt = &crypto->in[1], *info = &crypto->in[2];
-  OSSL_PARAM params[5], *param = params;
-  *param++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
-                                              (char *)EVP_MD_get0_name(crypto->md), 0);
-  *param++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY,
-                                               key->size > 0 ? (void *)key->data : none, key->size);
-  *param++ = OSSL_PARAM_construct_octet_string(
-      OSSL_KDF_PARAM_SALT, salt->size > 0 ? (void *)salt->data : none, salt->size);
-  *param++ = OSSL_PARAM_construct_octet_string(
-      OSSL_KDF_PARAM_INFO, info->size > 0 ? (void *)info->data : none, info->size);
-  *param = OSSL_PARAM_construct_end();
+  crypto->filled = crypto->size;
+  OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)EVP_MD_get0_name(args->md),
+                                       0),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)key->data, key->size),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)salt->data, salt->size),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info->data, info->size),
+      OSSL_PARAM_construct_end(),
+  };
   EVP_KDF *kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
   EVP_KDF_CTX *context = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
   bool worked = context != NULL && EVP_KDF_derive(context, crypto->out, crypto->size, params) == 1;
@@ -33,15 +30,23 @@ int uvw_crypto_hkdf(uvw_crypto *crypto) {
   return uvw__crypto_end(crypto, worked);
 }
 
-int uvw_crypto_random(uvw_crypto *crypto) {
+const uvw_crypto_operation uvw_crypto_hkdf = {
+    .args = sizeof(uvw_hkdf_args),
+    .state = sizeof(uvw_hkdf_args),
+    .step = hkdf_step,
+};
+
+static int random_step(uvw_crypto *crypto) {
   int step = UVW__GO_ON;
   while (step == UVW__GO_ON) {
-    size_t left = crypto->size - crypto->offset;
+    size_t left = crypto->size - crypto->filled;
     size_t chunk = left < RANDOM_CHUNK ? left : RANDOM_CHUNK;
-    if (RAND_bytes(crypto->out + crypto->offset, (int)chunk) != 1)
+    if (RAND_bytes(crypto->out + crypto->filled, (int)chunk) != 1)
       return uvw__crypto_end(crypto, false);
-    crypto->secret = crypto->offset += chunk;
-    step = crypto->offset == crypto->size ? UVW_DONE : uvw__crypto_pause(crypto);
+    crypto->filled += chunk;
+    step = crypto->filled == crypto->size ? UVW_DONE : uvw__crypto_pause(crypto);
   }
   return step;
 }
+
+const uvw_crypto_operation uvw_crypto_random = {.step = random_step};

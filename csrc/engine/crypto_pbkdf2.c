@@ -1,18 +1,14 @@
 /* PBKDF2. An iteration is two runs of the digest's compression function over
  * blocks that differ in their first bytes only. OpenSSL's own PBKDF2 copies
  * four digest contexts for each, which costs more than the digests do, and
- * does not come back before its end. So the loop is here, and looks up now and
- * then: for SHA-1 and SHA-2 around OpenSSL's compression functions, for the
- * others with two copies. What is hashed once only, password and salt, goes
- * through EVP. */
+ * cannot be stopped. So the loop is here, and now and then looks whether the
+ * job shall stop: for SHA-1 and SHA-2 it runs OpenSSL's compression functions,
+ * for other digests it copies two contexts for each iteration. Password and
+ * salt, which are hashed once only, go through EVP. */
 #define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Transform and its like */
-#include "crypto.h"
-#include "internal.h"
+#include "crypto_internal.h"
 
 #include <endian.h>
-#include <errno.h>
-#include <stddef.h>
-#include <stdlib.h>
 
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -45,47 +41,48 @@ typedef struct {
 
 enum { INNER, OUTER };
 
-/* Where a derivation stands: the HMAC's two keyed states, as contexts and, for
- * a digest that is known, as bare words; a context that has had the salt, too;
- * the block that goes round, and the sum so far of this part of the result. */
-struct uvw_pbkdf2 {
-  const compression *by; /* or NULL */
+/* Where a derivation stands. */
+typedef struct {
+  const EVP_MD *md;
+  const compression *by; /* NULL: it goes through EVP */
   size_t block_size, size;
-  EVP_MD_CTX *keyed[2], *salted, *copy;
-  digest words[2];
+  EVP_MD_CTX *keyed[2]; /* HMAC's two states that have had the key; */
+  digest words[2];      /* their bare words, with `by`; */
+  EVP_MD_CTX *salted;   /* the inner one that has had the salt, too */
+  EVP_MD_CTX *copy;
   union {
     unsigned char bytes[128];
     uint64_t longs[16];
-  } block;
-  uint64_t sum[8];
-  uint64_t done; /* iterations of this part; 0: not begun */
-};
+  } block;         /* what an iteration takes and gives */
+  uint64_t sum[8]; /* of the iterations of this part of the result */
+  uint64_t done;   /* how many those are; 0: not begun */
+} derivation;
 
-static int init_sha1(digest *state) { return SHA1_Init(&state->sha1); }
-static int init_sha224(digest *state) { return SHA224_Init(&state->sha256); }
-static int init_sha256(digest *state) { return SHA256_Init(&state->sha256); }
-static int init_sha384(digest *state) { return SHA384_Init(&state->sha512); }
-static int init_sha512(digest *state) { return SHA512_Init(&state->sha512); }
+static int sha1_init(digest *state) { return SHA1_Init(&state->sha1); }
+static int sha224_init(digest *state) { return SHA224_Init(&state->sha256); }
+static int sha256_init(digest *state) { return SHA256_Init(&state->sha256); }
+static int sha384_init(digest *state) { return SHA384_Init(&state->sha512); }
+static int sha512_init(digest *state) { return SHA512_Init(&state->sha512); }
 
-static void transform_sha1(digest *state, const unsigned char *block) {
+static void sha1_transform(digest *state, const unsigned char *block) {
   SHA1_Transform(&state->sha1, block);
 }
 
-static void transform_sha256(digest *state, const unsigned char *block) {
+static void sha256_transform(digest *state, const unsigned char *block) {
   SHA256_Transform(&state->sha256, block);
 }
 
-static void transform_sha512(digest *state, const unsigned char *block) {
+static void sha512_transform(digest *state, const unsigned char *block) {
   SHA512_Transform(&state->sha512, block);
 }
 
-static const compression *compression_of(const EVP_MD *md) {
+static const compression *pbkdf2_compression(const EVP_MD *md) {
   static const compression known[] = {
-      {"SHA1", 20, false, init_sha1, transform_sha1},
-      {"SHA2-224", 32, false, init_sha224, transform_sha256},
-      {"SHA2-256", 32, false, init_sha256, transform_sha256},
-      {"SHA2-384", 64, true, init_sha384, transform_sha512},
-      {"SHA2-512", 64, true, init_sha512, transform_sha512},
+      {"SHA1", 20, false, sha1_init, sha1_transform},
+      {"SHA2-224", 32, false, sha224_init, sha256_transform},
+      {"SHA2-256", 32, false, sha256_init, sha256_transform},
+      {"SHA2-384", 64, true, sha384_init, sha512_transform},
+      {"SHA2-512", 64, true, sha512_init, sha512_transform},
   };
   for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
     if (EVP_MD_is_a(md, known[i].name))
@@ -94,7 +91,7 @@ static const compression *compression_of(const EVP_MD *md) {
 }
 
 /* Runs the block through a keyed state, and puts the result into the block. */
-static bool turn(struct uvw_pbkdf2 *at, digest *state, int side) {
+static bool pbkdf2_turn(derivation *at, digest *state, int side) {
   const compression *by = at->by;
   if (by == NULL)
     return EVP_MD_CTX_copy_ex(at->copy, at->keyed[side]) == 1 &&
@@ -113,7 +110,7 @@ static bool turn(struct uvw_pbkdf2 *at, digest *state, int side) {
 }
 
 /* 0, ECANCELED or UVW_EOPENSSL. */
-static int feed(uvw_crypto *crypto, EVP_MD_CTX *context, const uvw_span *in) {
+static int pbkdf2_feed(uvw_crypto *crypto, EVP_MD_CTX *context, const uvw_span *in) {
   for (size_t at = 0; at < in->size; at += FED) {
     size_t left = in->size - at;
     if (uvw_stopping(&crypto->job))
@@ -125,26 +122,26 @@ static int feed(uvw_crypto *crypto, EVP_MD_CTX *context, const uvw_span *in) {
 }
 
 /* HMAC's key: the password, or its digest when it is longer than a block. */
-static int read_password(uvw_crypto *crypto, struct uvw_pbkdf2 *at, unsigned char *pad) {
+static int pbkdf2_read_password(uvw_crypto *crypto, derivation *at, unsigned char *pad) {
   const uvw_span *password = &crypto->in[0];
   if (password->size <= at->block_size) {
     memcpy(pad, password->data, password->size);
     return 0;
   }
-  if (EVP_DigestInit_ex2(at->copy, crypto->md, NULL) != 1)
+  if (EVP_DigestInit_ex2(at->copy, at->md, NULL) != 1)
     return UVW_EOPENSSL;
-  int error = feed(crypto, at->copy, password);
+  int error = pbkdf2_feed(crypto, at->copy, password);
   return error == 0 && EVP_DigestFinal_ex(at->copy, pad, NULL) != 1 ? UVW_EOPENSSL : error;
 }
 
-static int key(uvw_crypto *crypto, struct uvw_pbkdf2 *at) {
+static int pbkdf2_key(uvw_crypto *crypto, derivation *at) {
   const compression *by = at->by;
   unsigned char pad[MAX_BLOCK] = {0};
-  int error = read_password(crypto, at, pad);
+  int error = pbkdf2_read_password(crypto, at, pad);
   for (int side = INNER; side <= OUTER && error == 0; side++) {
     for (size_t i = 0; i < at->block_size; i++)
       pad[i] ^= side == INNER ? 0x36 : 0x36 ^ 0x5c;
-    if (EVP_DigestInit_ex2(at->keyed[side], crypto->md, NULL) != 1 ||
+    if (EVP_DigestInit_ex2(at->keyed[side], at->md, NULL) != 1 ||
         EVP_DigestUpdate(at->keyed[side], pad, at->block_size) != 1)
       error = UVW_EOPENSSL;
     if (by != NULL) {
@@ -152,17 +149,17 @@ static int key(uvw_crypto *crypto, struct uvw_pbkdf2 *at) {
       by->transform(&at->words[side], pad);
     }
   }
-  uvw_crypto_wipe(pad, sizeof(pad));
+  uvw__crypto_wipe(pad, sizeof(pad));
   return error;
 }
 
 /* The keys, what follows the changing bytes of the block, and the salt. */
-static int start(uvw_crypto *crypto, struct uvw_pbkdf2 *at, const uvw_span *salt) {
+static int pbkdf2_prepare(uvw_crypto *crypto, derivation *at, const uvw_span *salt) {
   EVP_MD_CTX **contexts[] = {&at->keyed[INNER], &at->keyed[OUTER], &at->salted, &at->copy};
   for (size_t i = 0; i < sizeof(contexts) / sizeof(contexts[0]); i++)
     if ((*contexts[i] = EVP_MD_CTX_new()) == NULL)
       return ENOMEM;
-  int error = key(crypto, at);
+  int error = pbkdf2_key(crypto, at);
   if (error != 0)
     return error;
   if (at->by != NULL) {
@@ -172,111 +169,116 @@ static int start(uvw_crypto *crypto, struct uvw_pbkdf2 *at, const uvw_span *salt
   }
   if (EVP_MD_CTX_copy_ex(at->salted, at->keyed[INNER]) != 1)
     return UVW_EOPENSSL;
-  return feed(crypto, at->salted, salt);
+  return pbkdf2_feed(crypto, at->salted, salt);
 }
 
 /* The first iteration of a part: over the salt and the part's number. */
-static bool first(struct uvw_pbkdf2 *at, uint32_t part) {
+static bool pbkdf2_first(derivation *at, uint32_t part) {
   uint32_t number = htobe32(part);
   digest state;
   bool worked = EVP_MD_CTX_copy_ex(at->copy, at->salted) == 1 &&
                 EVP_DigestUpdate(at->copy, &number, sizeof(number)) == 1 &&
-                EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) == 1 && turn(at, &state, OUTER);
-  uvw_crypto_wipe(&state, sizeof(state));
+                EVP_DigestFinal_ex(at->copy, at->block.bytes, NULL) == 1 &&
+                pbkdf2_turn(at, &state, OUTER);
+  uvw__crypto_wipe(&state, sizeof(state));
   memcpy(at->sum, at->block.bytes, sizeof(at->sum));
   at->done = 1;
   return worked;
 }
 
-/* What is beyond the result's size is in the sum, too, and nobody's. */
-static bool iterate(struct uvw_pbkdf2 *at, uint64_t count) {
+/* The sum goes by whole words, so that there may be more of it than of the digest. */
+static bool pbkdf2_iterate(derivation *at, uint64_t count) {
   size_t longs = (at->size + 7) / 8;
   digest state;
   bool worked = true;
   for (uint64_t i = 0; i < count && worked; i++) {
-    worked = turn(at, &state, INNER) && turn(at, &state, OUTER);
+    worked = pbkdf2_turn(at, &state, INNER) && pbkdf2_turn(at, &state, OUTER);
     for (size_t j = 0; j < longs; j++)
       at->sum[j] ^= at->block.longs[j];
   }
-  uvw_crypto_wipe(&state, sizeof(state));
+  uvw__crypto_wipe(&state, sizeof(state));
   at->done += count;
   return worked;
 }
 
 /* The part's bytes, or those of them that are wanted. */
-static void give(struct uvw_pbkdf2 *at, unsigned char *out, size_t size, size_t *offset) {
+static void pbkdf2_give(derivation *at, unsigned char *out, size_t size, size_t *offset) {
   size_t left = size - *offset, part = left < at->size ? left : at->size;
   memcpy(out + *offset, at->sum, part);
   *offset += part;
   at->done = 0;
 }
 
-static void pbkdf2_free(void *kept) {
-  struct uvw_pbkdf2 *at = kept;
-  if (at == NULL)
-    return;
+static void pbkdf2_end(derivation *at) {
   EVP_MD_CTX_free(at->keyed[INNER]);
   EVP_MD_CTX_free(at->keyed[OUTER]);
   EVP_MD_CTX_free(at->salted);
   EVP_MD_CTX_free(at->copy);
-  uvw_crypto_wipe(at, sizeof(*at));
-  free(at);
+  uvw__crypto_wipe(at, sizeof(*at));
 }
 
-/* *out is to be freed, whatever comes. */
-static int begin(uvw_crypto *crypto, const uvw_span *salt, struct uvw_pbkdf2 **out) {
-  int block = EVP_MD_get_block_size(crypto->md), size = EVP_MD_get_size(crypto->md);
+/* After an error, too, pbkdf2_end() is due. */
+static int pbkdf2_begin(uvw_crypto *crypto, derivation *at, const EVP_MD *md,
+                        const uvw_span *salt) {
+  int block = EVP_MD_get_block_size(md), size = EVP_MD_get_size(md);
   if (block <= 0 || block > MAX_BLOCK || size <= 0 || size > EVP_MAX_MD_SIZE)
     return UVW_EOPENSSL; /* not for an HMAC */
-  struct uvw_pbkdf2 *at = *out = calloc(1, sizeof(*at));
-  if (at == NULL)
-    return ENOMEM;
-  at->by = compression_of(crypto->md);
-  at->block_size = (size_t)block;
-  at->size = (size_t)size;
-  return start(crypto, at, salt);
+  *at = (derivation){
+      .md = md, .by = pbkdf2_compression(md), .block_size = (size_t)block, .size = (size_t)size};
+  return pbkdf2_prepare(crypto, at, salt);
 }
 
-int uvw_crypto_pbkdf2(uvw_crypto *crypto) {
-  struct uvw_pbkdf2 *at = crypto->kept;
-  if (at == NULL) {
-    int error = begin(crypto, &crypto->in[1], &at);
-    crypto->kept = at;
-    crypto->free_kept = pbkdf2_free;
+int uvw__pbkdf2_derive(uvw_crypto *crypto, const EVP_MD *md, const uvw_span *salt,
+                       unsigned char *out, size_t size, size_t *offset) {
+  derivation at = {0};
+  int error = pbkdf2_begin(crypto, &at, md, salt);
+  for (uint32_t part = 1; error == 0 && *offset < size; part++) {
+    if (part % CHUNK == 0 && uvw_stopping(&crypto->job))
+      error = ECANCELED;
+    else if (!pbkdf2_first(&at, part))
+      error = UVW_EOPENSSL;
+    else
+      pbkdf2_give(&at, out, size, offset);
+  }
+  pbkdf2_end(&at);
+  return error;
+}
+
+/* The operation --------------------------------------------------------------- */
+
+typedef struct {
+  uvw_pbkdf2_args args;
+  derivation at;
+} pbkdf2_state;
+
+static int pbkdf2_step(uvw_crypto *crypto) {
+  pbkdf2_state *state = (pbkdf2_state *)crypto->state;
+  derivation *at = &state->at;
+  if (at->md == NULL) {
+    int error = pbkdf2_begin(crypto, at, state->args.md, &crypto->in[1]);
     if (error != 0)
       return uvw__crypto_fail(crypto, error);
   }
-  while (crypto->offset < crypto->size) {
-    if (at->done == 0 && !first(at, (uint32_t)(crypto->offset / at->size) + 1))
+  while (crypto->filled < crypto->size) {
+    if (at->done == 0 && !pbkdf2_first(at, (uint32_t)(crypto->filled / at->size) + 1))
       return uvw__crypto_end(crypto, false);
-    uint64_t left = crypto->iterations - at->done;
-    if (!iterate(at, left < CHUNK ? left : CHUNK))
+    uint64_t left = state->args.iterations - at->done;
+    if (!pbkdf2_iterate(at, left < CHUNK ? left : CHUNK))
       return uvw__crypto_end(crypto, false);
-    if (at->done == crypto->iterations) {
-      give(at, crypto->out, crypto->size, &crypto->offset);
-      crypto->secret = crypto->offset;
-    }
-    int step = crypto->offset < crypto->size ? uvw__crypto_pause(crypto) : UVW__GO_ON;
+    if (at->done == state->args.iterations)
+      pbkdf2_give(at, crypto->out, crypto->size, &crypto->filled);
+    int step = crypto->filled < crypto->size ? uvw__crypto_pause(crypto) : UVW__GO_ON;
     if (step != UVW__GO_ON)
       return step;
   }
   return UVW_DONE;
 }
 
-/* With one iteration, for scrypt. *offset tells how much there is, also after
- * an error. */
-int uvw__crypto_derive(uvw_crypto *crypto, const uvw_span *salt, unsigned char *out, size_t size,
-                       size_t *offset) {
-  struct uvw_pbkdf2 *at = NULL;
-  int error = begin(crypto, salt, &at);
-  for (uint32_t part = 1; error == 0 && *offset < size; part++) {
-    if (part % CHUNK == 0 && uvw_stopping(&crypto->job))
-      error = ECANCELED;
-    else if (!first(at, part))
-      error = UVW_EOPENSSL;
-    else
-      give(at, out, size, offset);
-  }
-  pbkdf2_free(at);
-  return error;
-}
+static void pbkdf2_cleanup(uvw_crypto *crypto) { pbkdf2_end(&((pbkdf2_state *)crypto->state)->at); }
+
+const uvw_crypto_operation uvw_crypto_pbkdf2 = {
+    .args = sizeof(uvw_pbkdf2_args),
+    .state = sizeof(pbkdf2_state),
+    .step = pbkdf2_step,
+    .cleanup = pbkdf2_cleanup,
+};

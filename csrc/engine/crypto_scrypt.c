@@ -1,15 +1,13 @@
-/* scrypt (RFC 7914), four words of Salsa20/8 at a time. OpenSSL's is written
- * for one word at a time and does not come back before its end; here a job
- * sees that it shall stop. It never goes back to its lane in between, for it
- * would keep its memory while others take theirs.
+/* scrypt (RFC 7914), four words of Salsa20/8 at a time. OpenSSL's takes one
+ * word at a time and cannot be stopped; here a job sees that it shall stop. It
+ * never goes back to its lane before its end, for it would keep its memory
+ * while others take theirs.
  *
  * The words of each 64-byte block are kept in the order of Salsa20's
  * diagonals, so that a quarter of each round is one vector operation. */
-#include "crypto.h"
-#include "internal.h"
+#include "crypto_internal.h"
 
 #include <endian.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -23,7 +21,7 @@ typedef struct {
   quad rows[4];
 } block;
 
-static inline quad rotate(quad x, int by) { return (x << by) | (x >> (32 - by)); }
+static inline quad salsa_rotate(quad x, int by) { return (x << by) | (x >> (32 - by)); }
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
@@ -31,20 +29,20 @@ static inline quad rotate(quad x, int by) { return (x << by) | (x >> (32 - by));
 #define SHUFFLE(x, ...) __builtin_shuffle(x, (quad){__VA_ARGS__})
 #endif
 
-static inline void salsa(block *x) {
+static inline void salsa_mix(block *x) {
   quad a = x->rows[0], b = x->rows[1], c = x->rows[2], d = x->rows[3];
   for (int i = 0; i < 4; i++) {
-    b ^= rotate(a + d, 7);
-    c ^= rotate(b + a, 9);
-    d ^= rotate(c + b, 13);
-    a ^= rotate(d + c, 18);
+    b ^= salsa_rotate(a + d, 7);
+    c ^= salsa_rotate(b + a, 9);
+    d ^= salsa_rotate(c + b, 13);
+    a ^= salsa_rotate(d + c, 18);
     b = SHUFFLE(b, 3, 0, 1, 2);
     c = SHUFFLE(c, 2, 3, 0, 1);
     d = SHUFFLE(d, 1, 2, 3, 0);
-    d ^= rotate(a + b, 7);
-    c ^= rotate(d + a, 9);
-    b ^= rotate(c + d, 13);
-    a ^= rotate(b + c, 18);
+    d ^= salsa_rotate(a + b, 7);
+    c ^= salsa_rotate(d + a, 9);
+    b ^= salsa_rotate(c + d, 13);
+    a ^= salsa_rotate(b + c, 18);
     b = SHUFFLE(b, 1, 2, 3, 0);
     c = SHUFFLE(c, 2, 3, 0, 1);
     d = SHUFFLE(d, 3, 0, 1, 2);
@@ -56,8 +54,8 @@ static inline void salsa(block *x) {
 }
 
 /* out = BlockMix(in ^ other), of 2r blocks; `other` may be NULL. False: it shall stop. */
-static bool mix(uvw_crypto *crypto, block *out, const block *in, const block *other) {
-  size_t r = crypto->r;
+static bool scrypt_mix(uvw_crypto *crypto, size_t r, block *out, const block *in,
+                       const block *other) {
   block x = in[2 * r - 1];
   if (other != NULL)
     for (int j = 0; j < 4; j++)
@@ -70,13 +68,13 @@ static bool mix(uvw_crypto *crypto, block *out, const block *in, const block *ot
     if (other != NULL)
       for (int j = 0; j < 4; j++)
         x.rows[j] ^= other[i].rows[j];
-    salsa(&x);
+    salsa_mix(&x);
     out[i / 2 + (i & 1) * r] = x;
   }
   return true;
 }
 
-static void arrange(block *out, const unsigned char *bytes, size_t blocks) {
+static void scrypt_arrange(block *out, const unsigned char *bytes, size_t blocks) {
   for (size_t i = 0; i < blocks; i++) {
     uint32_t words[16], placed[16];
     memcpy(words, bytes + 64 * i, sizeof(words));
@@ -86,7 +84,7 @@ static void arrange(block *out, const unsigned char *bytes, size_t blocks) {
   }
 }
 
-static void put_back(unsigned char *bytes, const block *in, size_t blocks) {
+static void scrypt_put_back(unsigned char *bytes, const block *in, size_t blocks) {
   for (size_t i = 0; i < blocks; i++) {
     uint32_t words[16], placed[16];
     memcpy(placed, &in[i], sizeof(placed));
@@ -96,35 +94,36 @@ static void put_back(unsigned char *bytes, const block *in, size_t blocks) {
   }
 }
 
-static uint64_t index_of(const block *x, size_t r) {
+static uint64_t scrypt_index_of(const block *x, size_t r) {
   const block *last = &x[2 * r - 1];
   return last->rows[0][0] | (uint64_t)last->rows[3][1] << 32;
 }
 
-/* `memory` has room for n + 2 times 2r blocks, of which `offset` + 2 have been
- * used so far. False: it shall stop. */
-static bool romix(uvw_crypto *crypto, unsigned char *bytes, block *memory) {
-  size_t r = crypto->r, size = 2 * r;
-  uint64_t n = crypto->n;
+/* `memory` has room for n + 2 times 2r blocks, of which the first *used + 2
+ * have been written so far. False: it shall stop. */
+static bool scrypt_romix(uvw_crypto *crypto, unsigned char *bytes, block *memory, uint64_t *used) {
+  const uvw_scrypt_args *args = (uvw_scrypt_args *)crypto->state;
+  size_t r = args->r, size = 2 * r;
+  uint64_t n = args->n;
   block *v = memory, *x = memory + n * size;
-  arrange(v, bytes, size);
+  scrypt_arrange(v, bytes, size);
   for (uint64_t i = 1; i <= n; i++) { /* the last one falls into x */
-    if (!mix(crypto, v + i * size, v + (i - 1) * size, NULL))
+    if (!scrypt_mix(crypto, r, v + i * size, v + (i - 1) * size, NULL))
       return false;
-    if (crypto->offset < i)
-      crypto->offset = i;
+    if (*used < i)
+      *used = i;
   }
   block *y = x + size; /* the mix cannot work in place */
   for (uint64_t i = 0; i < n; i += 2)
-    if (!mix(crypto, y, x, v + (index_of(x, r) & (n - 1)) * size) ||
-        !mix(crypto, x, y, v + (index_of(y, r) & (n - 1)) * size))
+    if (!scrypt_mix(crypto, r, y, x, v + (scrypt_index_of(x, r) & (n - 1)) * size) ||
+        !scrypt_mix(crypto, r, x, y, v + (scrypt_index_of(y, r) & (n - 1)) * size))
       return false;
-  put_back(bytes, x, size);
+  scrypt_put_back(bytes, x, size);
   return true;
 }
 
 /* In huge pages where there are any: all of it is touched, at random. */
-static block *get_memory(size_t size) {
+static block *scrypt_get_memory(size_t size) {
   void *memory = NULL;
   bool large = size >= 2 * HUGE_PAGE;
   if (posix_memalign(&memory, large ? HUGE_PAGE : 64, size) != 0)
@@ -136,27 +135,36 @@ static block *get_memory(size_t size) {
   return memory;
 }
 
-int uvw_crypto_scrypt(uvw_crypto *crypto) {
-  size_t part = 128 * crypto->r, whole = part * crypto->p, needed = part * (crypto->n + 2);
+static int scrypt_step(uvw_crypto *crypto) {
+  const uvw_scrypt_args *args = (uvw_scrypt_args *)crypto->state;
+  size_t part = 128 * args->r, whole = part * args->p, needed = part * (args->n + 2);
   size_t derived = 0;
+  uint64_t used = 0;
   unsigned char *bytes = malloc(whole);
-  block *memory = bytes != NULL ? get_memory(needed) : NULL;
-  crypto->md = EVP_MD_fetch(NULL, "SHA2-256", NULL);
-  int error = memory == NULL ? ENOMEM : crypto->md == NULL ? UVW_EOPENSSL : 0;
+  block *memory = bytes != NULL ? scrypt_get_memory(needed) : NULL;
+  EVP_MD *md = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+  int error = memory == NULL ? ENOMEM : md == NULL ? UVW_EOPENSSL : 0;
   if (error == 0)
-    error = uvw__crypto_derive(crypto, &crypto->in[1], bytes, whole, &derived);
-  bool used = error == 0;
-  for (size_t i = 0; i < crypto->p && error == 0; i++)
-    if (!romix(crypto, bytes + i * part, memory))
+    error = uvw__pbkdf2_derive(crypto, md, &crypto->in[1], bytes, whole, &derived);
+  bool mixed = error == 0;
+  for (size_t i = 0; i < args->p && error == 0; i++)
+    if (!scrypt_romix(crypto, bytes + i * part, memory, &used))
       error = ECANCELED;
-  uvw_span mixed = {bytes, whole};
   if (error == 0)
-    error = uvw__crypto_derive(crypto, &mixed, crypto->out, crypto->size, &crypto->secret);
+    error = uvw__pbkdf2_derive(crypto, md, &(uvw_span){bytes, whole}, crypto->out, crypto->size,
+                               &crypto->filled);
   /* To wipe what was never touched would fault it all in. */
-  uvw_crypto_wipe(bytes, derived);
-  if (used)
-    uvw_crypto_wipe(memory, part * (crypto->offset + 2));
+  uvw__crypto_wipe(bytes, derived);
+  if (mixed)
+    uvw__crypto_wipe(memory, part * (used + 2));
+  EVP_MD_free(md);
   free(bytes);
   free(memory);
   return uvw__crypto_fail(crypto, error);
 }
+
+const uvw_crypto_operation uvw_crypto_scrypt = {
+    .args = sizeof(uvw_scrypt_args),
+    .state = sizeof(uvw_scrypt_args),
+    .step = scrypt_step,
+};

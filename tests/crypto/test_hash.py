@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,15 @@ async def test_data_and_file(tmp_path: Path, algorithm: str, size: int) -> None:
     assert await crypto.hash(path, algorithm) == expected
     assert await crypto.hash(str(path), algorithm) == expected
     assert await crypto.hash(os.fsencode(path), algorithm) == hashlib.new(algorithm, os.fsencode(path)).digest()
+
+
+@pytest.mark.parametrize("size", [100, 20_000])
+async def test_a_digest_by_any_of_its_names(size: int) -> None:
+    """Digests are kept under the name that was used last; others must still be found, and not mistaken."""
+    names = ["sha256", "SHA256", "SHA2-256", "sha512_256", "SHA-256", "SHA512-256", "RSA-SHA256", "sha256"]
+    for name in names * 2:
+        plain = "sha512_256" if "512" in name else "sha256"
+        assert await crypto.hash(bytes(size), name) == hashlib.new(plain, bytes(size)).digest()
 
 
 @given(st.binary(max_size=20_000), st.integers(1, 300))
@@ -64,10 +74,13 @@ async def test_an_open_file_from_where_it_stands(tmp_path: Path) -> None:
         (5, "sha256", None, TypeError, None),
         (None, "sha256", None, TypeError, None),
         ("no\0name", "sha256", None, ValueError, "null"),
+        (b"data", "sha256\0", None, ValueError, "null"),
+        (b"data", "sha256" + "6" * 100, None, ValueError, "unknown digest"),
         ("/no such file", "sha256", None, FileNotFoundError, "/no such file"),
         ("/", "sha256", None, IsADirectoryError, "/"),
         ("/dev/zero", "sha256", None, shutil.SpecialFileError, "/dev/zero"),
         (io.BytesIO(b"x"), "sha256", None, OSError, None),
+        (SimpleNamespace(fileno=lambda: -1, tell=lambda: 0), "sha256", None, OSError, "Bad file descriptor"),
     ],
 )
 async def test_refused(source: Any, algorithm: Any, length: Any, error: type[Exception], names: str | None) -> None:

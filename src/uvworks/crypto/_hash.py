@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Source: TypeAlias = Buffer | str | os.PathLike[str] | os.PathLike[bytes] | BinaryFile
 
+# Not `str | os.PathLike`: that would be made anew for each call.
+_PATHS = (str, os.PathLike)
+
 #: The libcrypto that is linked, as "OpenSSL 3.0.19 27 Jan 2026".
 openssl_version: str = core.openssl_version()
 
@@ -38,14 +41,13 @@ async def hash(source: Source, algorithm: str, *, length: int | None = None) -> 
     size = -1 if length is None else between("length", length, 1)
     digest_name("algorithm", algorithm)
     result: Any
-    if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        result = core.hash_file(path, os.fsencode(path), -1, 0, algorithm, size)
+    if isinstance(source, _PATHS):
+        result = core.hash_path(source, algorithm, size)
     elif hasattr(source, "fileno") and hasattr(source, "tell"):
         if isinstance(source, io.TextIOBase):
             raise TypeError("source: the file must be open in binary mode")
         name = getattr(source, "name", None)
-        result = core.hash_file(name, None, source.fileno(), source.tell(), algorithm, size)
+        result = core.hash_file(source.fileno(), source.tell(), name, algorithm, size)
     else:
         result = core.hash_data(source, algorithm, size)
     if result.__class__ is not bytes:

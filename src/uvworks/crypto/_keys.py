@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KeyType: TypeAlias = Literal["rsa", "rsa-pss", "dsa", "ec", "ed25519", "ed448", "x25519", "x448", "dh"]
 
 _MAX_KEY = 1 << 20  # bytes of a key's text: none that OpenSSL takes is near it
-_MAX_PASSPHRASE = 1024  # OpenSSL's own
+_MAX_PASSPHRASE = core.crypto_numbers.MAX_PASSPHRASE
 
 # What each type of pair may be told.
 _OPTIONS = {
@@ -39,7 +39,14 @@ _GROUPS = {
     "modp18": "modp_8192",
     **{name: name for name in ("ffdhe2048", "ffdhe3072", "ffdhe4096", "ffdhe6144", "ffdhe8192")},
 }
-_FORMATS = {"pem": "PEM", "der": "DER"}
+_STRUCTURES = {
+    "spki": core.crypto_numbers.SPKI,
+    "pkcs8": core.crypto_numbers.PKCS8,
+    "pkcs1": core.crypto_numbers.PKCS1,
+    "sec1": core.crypto_numbers.SEC1,
+}
+_UNWRITTEN = core.crypto_numbers.UNWRITTEN
+_FORMATS = ("pem", "der")
 
 
 class PublicKeyEncoding(TypedDict, total=False):
@@ -101,8 +108,8 @@ class PublicKey(_Key):
 
     async def export(self, *, type: str = "spki", format: str = "pem") -> str | bytes:
         """The key as text (PEM) or bytes (DER), in the structure "spki", or "pkcs1" for rsa."""
-        structure, form = _public_encoding({"type": type, "format": format}, self.type)
-        text: str | bytes = await core.export_key(self._handle, False, structure, form, None, None)
+        structure, pem = _public_encoding({"type": type, "format": format}, self.type)
+        text: str | bytes = await core.export_key(self._handle, False, structure, pem, None, None)
         return text
 
     def __eq__(self, other: object) -> bool:
@@ -129,8 +136,8 @@ class PrivateKey(_Key):
     ) -> str | bytes:
         """The key as text (PEM) or bytes (DER), as PrivateKeyEncoding says."""
         encoding = {"type": type, "format": format, "cipher": cipher, "passphrase": passphrase}
-        (structure, form, name), secret = _private_encoding(encoding, self.type)
-        text: str | bytes = await core.export_key(self._handle, True, structure, form, name, secret)
+        structure, pem, name, secret = _private_encoding(encoding, self.type)
+        text: str | bytes = await core.export_key(self._handle, True, structure, pem, name, secret)
         return text
 
 
@@ -173,18 +180,20 @@ def _known(what: str, encoding: Any, keys: set[str]) -> None:
         raise ValueError(f"{what}: unknown {', '.join(sorted(map(repr, unknown)))}")
 
 
-def _public_encoding(encoding: Any, key_type: str) -> tuple[str | None, str | None]:
+def _public_encoding(encoding: Any, key_type: str) -> tuple[int, bool]:
+    """The structure's number, and whether it is PEM."""
     if encoding is None:
-        return None, None
+        return _UNWRITTEN, False
     _known("public_key_encoding", encoding, {"type", "format"})
     structures = ("spki", "pkcs1") if key_type == "rsa" else ("spki",)
     structure = _choice("type", encoding.get("type", "spki"), structures)
-    return structure, _FORMATS[_choice("format", encoding.get("format", "pem"), _FORMATS)]
+    return _STRUCTURES[structure], _choice("format", encoding.get("format", "pem"), _FORMATS) == "pem"
 
 
-def _private_encoding(encoding: Any, key_type: str) -> tuple[tuple[str | None, str | None, str | None], Buffer | None]:
+def _private_encoding(encoding: Any, key_type: str) -> tuple[int, bool, str | None, Buffer | None]:
+    """The structure's number, whether it is PEM, the cipher and the passphrase."""
     if encoding is None:
-        return (None, None, None), None
+        return _UNWRITTEN, False, None, None
     _known("private_key_encoding", encoding, {"type", "format", "cipher", "passphrase"})
     structures = ("pkcs8", "pkcs1") if key_type == "rsa" else ("pkcs8", "sec1") if key_type == "ec" else ("pkcs8",)
     structure = _choice("type", encoding.get("type", "pkcs8"), structures)
@@ -198,7 +207,7 @@ def _private_encoding(encoding: Any, key_type: str) -> tuple[tuple[str | None, s
             raise ValueError(f"cipher: {structure} in DER cannot be encrypted")
     elif secret is not None:
         raise ValueError("cipher: a passphrase needs one")
-    return (structure, _FORMATS[form], cipher), secret
+    return _STRUCTURES[structure], form == "pem", cipher, secret
 
 
 # Making ------------------------------------------------------------------------
@@ -236,7 +245,7 @@ async def generate_key_pair(
     for name in given.keys() - {"type", "public_key_encoding", "private_key_encoding"} - _OPTIONS[type]:
         raise ValueError(f"{name} is not an option of {type!r}")
     public = _public_encoding(public_key_encoding, type)
-    private, passphrase = _private_encoding(private_key_encoding, type)
+    private = _private_encoding(private_key_encoding, type)
     bits = divisor = 0
     number: bytes | None = None
     if type in ("rsa", "rsa-pss", "dsa"):
@@ -276,9 +285,8 @@ async def generate_key_pair(
         param_encoding == "explicit",
         number,
         between("generator", 2 if generator is None else generator, 2),
-        public,
-        private,
-        passphrase,
+        *public,
+        *private,
     )
     return KeyPair(
         PublicKey(result[0]) if public_key_encoding is None else result[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._engine import core
 from . import _checks
@@ -12,13 +12,14 @@ from ._keys import PrivateKey, PublicKey, checked_key, checked_passphrase
 if TYPE_CHECKING:
     from ._checks import Data
 
-RSA_PKCS1_PADDING = 1
-RSA_PKCS1_PSS_PADDING = 6
-RSA_PSS_SALTLEN_DIGEST = -1
-RSA_PSS_SALTLEN_AUTO = -2
-RSA_PSS_SALTLEN_MAX_SIGN = -2
+RSA_PKCS1_PADDING: Final[int] = core.crypto_numbers.RSA_PKCS1_PADDING
+RSA_PKCS1_PSS_PADDING: Final[int] = core.crypto_numbers.RSA_PKCS1_PSS_PADDING
+RSA_PSS_SALTLEN_DIGEST: Final[int] = core.crypto_numbers.RSA_PSS_SALTLEN_DIGEST
+RSA_PSS_SALTLEN_AUTO: Final[int] = core.crypto_numbers.RSA_PSS_SALTLEN_AUTO
+RSA_PSS_SALTLEN_MAX_SIGN: Final[int] = core.crypto_numbers.RSA_PSS_SALTLEN_MAX_SIGN
 
-_NOT_SET = -(2**31)
+_PADDING_DEFAULT = core.crypto_numbers.PADDING_DEFAULT
+_SALTLEN_DEFAULT = core.crypto_numbers.SALTLEN_DEFAULT
 
 # Not `PublicKey | PrivateKey`: that would be made anew for each call.
 _KEYS = (PublicKey, PrivateKey)
@@ -29,8 +30,8 @@ def _options(padding: int | None, salt_length: int | None, dsa_encoding: str) ->
         raise ValueError(f"padding must be RSA_PKCS1_PADDING or RSA_PKCS1_PSS_PADDING, got {padding!r}")
     if dsa_encoding not in ("der", "ieee-p1363"):
         raise ValueError(f"dsa_encoding must be 'der' or 'ieee-p1363', got {dsa_encoding!r}")
-    salt = _NOT_SET if salt_length is None else between("salt_length", salt_length, -2)
-    return padding or 0, salt, dsa_encoding != "der"
+    salt = _SALTLEN_DEFAULT if salt_length is None else between("salt_length", salt_length, -2)
+    return _PADDING_DEFAULT if padding is None else padding, salt, dsa_encoding != "der"
 
 
 def _handle(key: Any, passphrase: Data | None, kinds: Any) -> tuple[Any, Any]:
