@@ -201,7 +201,7 @@ int tasks_init(void);
 
 /* The loop ---------------------------------------------------------------- */
 
-enum { READ_BUFFER = 256 * 1024, IDLE_MAX = 64 };
+enum { PAGE = 4096, READ_BUFFER = 256 * 1024, IDLE_MAX = 64 };
 
 struct Loop {
   PyObject_HEAD

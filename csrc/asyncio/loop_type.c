@@ -77,7 +77,9 @@ static PyObject *Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
   self->closed = true; /* until it is open */
   self->slow_callback_duration = 0.1;
   self->generation = uvw_generation();
-  if ((self->read_buffer = PyMem_RawMalloc(READ_BUFFER)) == NULL) {
+  /* On a page of its own: malloc() gives 16 bytes into one, where the copy of some
+   * processors (AMD's, with `rep movsb`) is so slow that 10 KiB cost 2.5 us more. */
+  if ((self->read_buffer = aligned_alloc(PAGE, READ_BUFFER)) == NULL) {
     PyErr_NoMemory();
     goto failed;
   }
@@ -207,7 +209,7 @@ static void Loop_dealloc(Loop *self) {
   Loop_clear(self);
   PyMem_Free(self->watches);
   PyMem_Free(self->unchecked);
-  PyMem_RawFree(self->read_buffer);
+  free(self->read_buffer);
   PyTypeObject *type = Py_TYPE(self);
   type->tp_free(self);
 }
