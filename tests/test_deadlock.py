@@ -1,12 +1,14 @@
 """Waiting on a worker for another worker: what could never end is refused. (test_door.py asks every function.)"""
 
 import asyncio
+import gzip
+import threading
 from typing import Any
 
 import pytest
 
 from tests.support import held, python, until
-from uvworks import pool
+from uvworks import crypto, fs, pool, zlib
 
 
 def test_a_coroutine_on_a_worker_waiting_for_its_own_full_lane_is_a_runtime_error(run: Any, lane: pool.Lane) -> None:
@@ -64,7 +66,7 @@ def test_in_a_small_pool_a_callable_waits_for_no_other_worker(size: int) -> None
     python(
         f"""
         import asyncio
-        from uvworks import pool
+        from uvworks import crypto, fs, pool, zlib
 
         pool.configure(size={size})
 
@@ -84,3 +86,64 @@ def test_in_a_small_pool_a_callable_waits_for_no_other_worker(size: int) -> None
             assert refused(where, "io") is ({size} == 1)
         """
     )
+
+
+async def test_those_who_have_waited_are_not_counted_any_more() -> None:
+    """Three workers for all but io: two callables have had a job and now compute, so the third may wait."""
+    if pool.statistics().size != 4:
+        pytest.skip("counts the workers of a pool of four")
+    had, go_on = threading.Barrier(3), threading.Event()
+
+    def first() -> None:
+        asyncio.run(fs.stat("/"))
+        had.wait(10)
+        go_on.wait(10)
+
+    def last() -> bytes:
+        had.wait(10)
+        try:
+            return asyncio.run(crypto.hash(bytes(9000), "sha256"))
+        finally:
+            go_on.set()
+
+    jobs = [pool.submit(first), pool.submit(first), pool.submit(last)]
+    assert len((await asyncio.wait_for(asyncio.gather(*jobs), 20))[2]) == 32
+
+
+async def test_what_is_answered_at_once_is_no_wait() -> None:
+    together = threading.Barrier(3)
+
+    def compress() -> bytes:
+        try:
+            return asyncio.run(zlib.gzip(b"x"))
+        finally:
+            together.wait(10)
+
+    results = await asyncio.gather(*(pool.submit(compress) for _ in range(3)))
+    assert [gzip.decompress(result) for result in results] == [b"x"] * 3
+
+
+def test_a_ring_through_executors_is_a_runtime_error(lane: pool.Lane) -> None:
+    """The only worker of `test` waits for a call of `cpu` that runs already, and that one for the lane `test`."""
+    if pool.statistics().size < 3:
+        pytest.skip("needs two workers for Python")
+    running, asks = threading.Event(), threading.Event()
+    one, two = pool.Executor("test"), pool.Executor("cpu")
+
+    def inner() -> int:
+        running.set()
+        asks.wait(10)
+        while pool.statistics().lanes["test"].running != 1:
+            pass
+        return one.submit(int, "5").result(10)
+
+    def outer(future: Any) -> int:
+        asks.set()
+        return int(future.result(10))
+
+    future = two.submit(inner)
+    assert running.wait(10)
+    with pytest.raises(RuntimeError, match="deadlock: a job of lane 'cpu' waits"):
+        one.submit(outer, future).result(20)
+    one.shutdown()
+    two.shutdown()

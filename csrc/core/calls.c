@@ -218,7 +218,7 @@ static PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, P
   int lane = check_count(nargs, 2) < 0 ? -1 : lane_index(args[0]);
   CallJob *job =
       lane >= 0 ? call_new(&awaited_call, NULL, true, args + 1, nargs - 1, kwnames) : NULL;
-  if (job == NULL || job_open(&job->base, (unsigned)lane) < 0) {
+  if (job == NULL || job_open(&job->base) < 0) {
     Py_XDECREF(job);
     return NULL;
   }

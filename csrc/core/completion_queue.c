@@ -35,6 +35,7 @@ void queue_close(CompletionQueue *self) {
     job_discard(job);
   }
   Py_CLEAR(self->shared);
+  bool had_pending = self->pending != NULL;
   /* What a forked child has inherited is left alone. */
   while (self->pending != NULL) {
     Job *job = self->pending;
@@ -46,6 +47,8 @@ void queue_close(CompletionQueue *self) {
     if (!stale)
       job_abandon(job);
   }
+  if (had_pending)
+    uvw_end_wait(0);
   uvw_completions_unref(self->completions);
   self->completions = NULL;
 }
@@ -90,6 +93,7 @@ static int CompletionQueue_traverse(CompletionQueue *self, visitproc visit, void
 
 static int CompletionQueue_clear(CompletionQueue *self) {
   queue_close(self);
+  Py_CLEAR(self->shared);
   Py_CLEAR(self->loop);
   return 0;
 }
@@ -125,7 +129,7 @@ static const Pace normal = {200000, 12000}, contended = {1000000, 300000};
 #define CONTENDED 1000000u                          /* from the wake to the turn */
 enum { SPIN_SCORE_MAX = 8, SPIN_SCORE_REST = -64 }; /* so many takes without spinning */
 
-static uvw_job *take_more(CompletionQueue *self, uint64_t spin) {
+static uvw_job *queue_take_more(CompletionQueue *self, uint64_t spin) {
   if (self->pending == NULL || self->spin_score < 0) {
     self->spin_score += self->spin_score < 0; /* try again some time */
     return uvw_completions_take(self->completions, 0);
@@ -140,7 +144,7 @@ static uvw_job *take_more(CompletionQueue *self, uint64_t spin) {
 
 /* Hands on a list. False to end the turn: an exception from a callback of the
  * bare loop, or the queue was closed by one; the rest is dealt with. */
-static bool hand_on(CompletionQueue *self, uvw_job *list) {
+static bool queue_hand_on(CompletionQueue *self, uvw_job *list) {
   while (list != NULL) {
     uvw_job *job = list;
     list = job->next;
@@ -173,12 +177,12 @@ int queue_dispatch(CompletionQueue *self) {
   const Pace *pace = uvw_completions_lag(self->completions) > CONTENDED ? &contended : &normal;
   uint64_t end = uv_hrtime() + pace->turn;
   uvw_job *list = uvw_completions_take(self->completions, 0);
-  while (list != NULL && hand_on(self, list)) {
+  while (list != NULL && queue_hand_on(self, list)) {
     if (uv_hrtime() > end) {
       uvw_completions_untake(self->completions, NULL);
       break;
     }
-    list = take_more(self, pace->spin);
+    list = queue_take_more(self, pace->spin);
   }
   Py_DECREF(self);
   return PyErr_Occurred() ? -1 : 0;
@@ -240,7 +244,7 @@ PyTypeObject CompletionQueue_Type = {
     .tp_getset = CompletionQueue_getset,
 };
 
-static CompletionQueue *find_queue(PyObject *loop) {
+static CompletionQueue *queue_find(PyObject *loop) {
   if (latest != NULL && latest->loop == loop)
     return (CompletionQueue *)Py_NewRef((PyObject *)latest);
   for (CompletionQueue *queue = all_queues; queue != NULL; queue = queue->next)
@@ -258,7 +262,7 @@ CompletionQueue *queue_of_running_loop(void) {
   PyObject *loop = PyObject_CallNoArgs(hooks.get_running_loop);
   if (loop == NULL)
     return NULL;
-  CompletionQueue *queue = find_queue(loop);
+  CompletionQueue *queue = queue_find(loop);
   Py_DECREF(loop);
   if (queue != NULL && !queue->closed)
     latest = queue;

@@ -95,7 +95,7 @@ void sweep_orphans(void);
 
 /* submit.c: the one door. Between opening a job and submitting it nothing may
  * run Python code, which could close the loop. */
-int job_open(Job *self, unsigned lane); /* for the running loop, which awaits it; raises */
+int job_open(Job *self); /* for the running loop, which awaits it; raises */
 int job_open_for(Job *self, CompletionQueue *queue); /* for a queue, or NULL for none; raises */
 PyObject *job_submit(Job *self, uvw_job *job);       /* steals both; NULL if they are refused */
 int job_resubmit(uvw_job *job);                      /* one that asked; raises */

@@ -54,7 +54,7 @@ PyObject *crypto_submit(CryptoJob *job, const uvw_crypto_operation *operation, c
       in[i].size = (size_t)job->views[i].len;
       in[i].data = in[i].size > 0 ? job->views[i].buf : "";
     }
-  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+  if (job_open(&job->base) < 0)
     return crypto_refuse(job);
   uvw_crypto *crypto = uvw_crypto_new(operation, args, in, job->base.queue->completions, NULL);
   if (crypto == NULL) {

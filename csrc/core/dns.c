@@ -260,7 +260,7 @@ static PyObject *look_up(const char *host, const char *service, const struct add
   Lead *lead = NULL;
   PyObject *key = make_key(host, service, hints);
   Job *waiter = key != NULL ? waiter_new() : NULL;
-  if (waiter != NULL && job_open(waiter, UVW_LANE_DNS) == 0) {
+  if (waiter != NULL && job_open(waiter) == 0) {
     queue = (CompletionQueue *)Py_NewRef((PyObject *)waiter->queue);
     waiter->queue = NULL; /* the lead has one */
     lead = lead_find(queue, key);
@@ -372,7 +372,7 @@ static PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *
     return code == 0 ? shape_names(name, port) : raise_code(code);
   }
   Job *job = job_new(&getnameinfo_kind);
-  if (job == NULL || job_open(job, UVW_LANE_DNS) < 0)
+  if (job == NULL || job_open(job) < 0)
     goto failed;
   uvw_dns *dns = uvw_dns_getnameinfo((struct sockaddr *)&address, length, flags,
                                      job->queue->completions, NULL);

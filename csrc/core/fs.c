@@ -299,7 +299,7 @@ static PyObject *fs_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs) 
   for (Py_ssize_t i = 0; i < nargs; i++)
     if (fs_argument(row->arguments[i], args[i], job, &a, &times) < 0)
       goto failed;
-  if (job_open(&job->base, UVW_LANE_IO) < 0)
+  if (job_open(&job->base) < 0)
     goto failed;
   a.path = job->path.bytes;
   a.path2 = job->path2.bytes;

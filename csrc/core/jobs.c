@@ -35,7 +35,7 @@ void job_link(Job *self) {
   queue->pending = self;
 }
 
-static void unlink_pending(Job *self) {
+static void job_unlink(Job *self) {
   if (self->queue == NULL)
     return;
   if (self->prev != NULL)
@@ -44,19 +44,21 @@ static void unlink_pending(Job *self) {
     self->queue->pending = self->next;
   if (self->next != NULL)
     self->next->prev = self->prev;
+  if (self->queue->pending == NULL)
+    uvw_end_wait(0);
   self->next = self->prev = NULL;
   self->queue = NULL;
 }
 
-static void drop_inputs(Job *self) {
+static void job_drop_inputs(Job *self) {
   if (self->kind->drop != NULL)
     self->kind->drop(self);
 }
 
 void job_release(Job *self) {
   self->job = NULL;
-  drop_inputs(self);
-  unlink_pending(self);
+  job_drop_inputs(self);
+  job_unlink(self);
   Py_DECREF(self);
 }
 
@@ -68,7 +70,7 @@ void job_discard(uvw_job *job) {
 }
 
 /* Ends the wait of a job that nobody waits for. */
-static void unpark(Job *self) {
+static void job_unpark(Job *self) {
   PyObject *undo = self->parked;
   self->parked = NULL;
   Py_XDECREF(PyObject_CallNoArgs(undo));
@@ -90,7 +92,7 @@ void job_abandon(Job *self) {
     return; /* in a forked child: it is the parent's */
   if (self->parked != NULL) {
     PyObject *raised = take_exception();
-    unpark(self);
+    job_unpark(self);
     raise_taken(raised);
   } else if (uvw_cancel(job)) {
     job_discard(job);
@@ -99,14 +101,14 @@ void job_abandon(Job *self) {
 
 /* Waking ------------------------------------------------------------------ */
 
-static int wake_soon(Job *self, PyObject *callback, PyObject *context) {
+static int job_wake_soon(Job *self, PyObject *callback, PyObject *context) {
   PyObject *args[] = {self->loop, callback, (PyObject *)self, context};
   PyObject *handle = PyObject_VectorcallMethod(str_call_soon, args, 3, context_keyword);
   Py_XDECREF(handle);
   return handle != NULL ? 0 : -1;
 }
 
-static int wake_now(Job *self, PyObject *callback, PyObject *context) {
+static int job_wake_now(Job *self, PyObject *callback, PyObject *context) {
   if (PyContext_Enter(context) < 0)
     return -1;
   PyObject *answer = PyObject_CallOneArg(callback, (PyObject *)self);
@@ -121,18 +123,19 @@ static int wake_now(Job *self, PyObject *callback, PyObject *context) {
   return outcome;
 }
 
-static int wake(Job *self, bool now) {
+static int job_wake(Job *self, bool now) {
   PyObject *callback = self->callback, *context = self->callback_context;
   if (callback == NULL)
     return 0;
   self->callback = self->callback_context = NULL;
-  int outcome = now ? wake_now(self, callback, context) : wake_soon(self, callback, context);
+  int outcome =
+      now ? job_wake_now(self, callback, context) : job_wake_soon(self, callback, context);
   Py_DECREF(callback);
   Py_DECREF(context);
   return outcome;
 }
 
-static int loop_debugs(PyObject *loop) {
+static int job_loop_debugs(PyObject *loop) {
   PyObject *answer = PyObject_CallMethodNoArgs(loop, str_get_debug);
   if (answer == NULL)
     return -1;
@@ -144,7 +147,7 @@ static int loop_debugs(PyObject *loop) {
 /* Completion -------------------------------------------------------------- */
 
 /* A coroutine would take StopIteration for its own end. */
-static PyObject *awaitable_exception(PyObject *exception) {
+static PyObject *job_exception(PyObject *exception) {
   if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_StopIteration))
     return exception;
   PyObject *other = PyObject_CallFunction(
@@ -165,16 +168,16 @@ int job_settle(Job *self, PyObject *value, PyObject *exception, bool now) {
   }
   self->state = JOB_DONE;
   self->value = value;
-  Py_XSETREF(self->exception, exception != NULL ? awaitable_exception(exception) : NULL);
+  Py_XSETREF(self->exception, exception != NULL ? job_exception(exception) : NULL);
   if (self->callback == NULL)
     return 0;
-  int debugs = loop_debugs(self->loop);
-  return debugs < 0 ? -1 : wake(self, now && !debugs);
+  int debugs = job_loop_debugs(self->loop);
+  return debugs < 0 ? -1 : job_wake(self, now && !debugs);
 }
 
 /* Gives the outcome to who awaits the job; fails as the task does that is
  * resumed, with SystemExit for example. */
-static int deliver(Job *self, uvw_job *job) {
+static int job_deliver(Job *self, uvw_job *job) {
   PyObject *value = self->kind->shape(self, job);
   PyObject *exception = value == NULL ? take_exception() : NULL;
   uvw_job_free(job);
@@ -185,27 +188,27 @@ static int deliver(Job *self, uvw_job *job) {
   return outcome;
 }
 
-static int finish(Job *self, uvw_job *job) {
+static int job_finish(Job *self, uvw_job *job) {
   if (self->abandoned) {
     job_discard(job);
     return 0;
   }
-  return self->kind->deliver != NULL ? self->kind->deliver(self, job) : deliver(self, job);
+  return self->kind->deliver != NULL ? self->kind->deliver(self, job) : job_deliver(self, job);
 }
 
 /* The exception that is set becomes the job's outcome. */
-static int finish_with_error(Job *self, uvw_job *job) {
+static int job_finish_with_error(Job *self, uvw_job *job) {
   Py_XSETREF(self->exception, take_exception());
   job->error = UVW_EFAILED;
   uvw_count_end(job, false);
-  return finish(self, job);
+  return job_finish(self, job);
 }
 
-static int resubmit(Job *self, uvw_job *job) {
-  return job_resubmit(job) < 0 ? finish_with_error(self, job) : 0;
+static int job_submit_again(Job *self, uvw_job *job) {
+  return job_resubmit(job) < 0 ? job_finish_with_error(self, job) : 0;
 }
 
-static int park(Job *self, uvw_job *job) {
+static int job_park(Job *self, uvw_job *job) {
   const char *what = job->ask == UVW_ASK_READABLE   ? "readable"
                      : job->ask == UVW_ASK_WRITABLE ? "writable"
                                                     : "later";
@@ -213,8 +216,8 @@ static int park(Job *self, uvw_job *job) {
       PyObject_CallFunction(hooks.park, "OOis", self->loop, self, self->kind->park(job), what);
   if (self->parked == NULL)
     return -1;
-  if (self->abandoned) /* by what park() called */
-    unpark(self);
+  if (self->abandoned) /* by what job_park() called */
+    job_unpark(self);
   return 0;
 }
 
@@ -222,14 +225,16 @@ static int park(Job *self, uvw_job *job) {
 int job_complete(uvw_job *job) {
   Job *self = job->token;
   if (job->ask == UVW_ASK_NOTHING || self->abandoned)
-    return finish(self, job);
+    return job_finish(self, job);
   switch (job->ask) {
   case UVW_ASK_MEMORY:
-    return self->kind->grant(self, job) < 0 ? finish_with_error(self, job) : resubmit(self, job);
+    return self->kind->grant(self, job) < 0 ? job_finish_with_error(self, job)
+                                            : job_submit_again(self, job);
   case UVW_ASK_TAKE:
-    return self->kind->take(self, job) < 0 ? finish_with_error(self, job) : resubmit(self, job);
+    return self->kind->take(self, job) < 0 ? job_finish_with_error(self, job)
+                                           : job_submit_again(self, job);
   default:
-    return park(self, job) < 0 ? finish_with_error(self, job) : 0;
+    return job_park(self, job) < 0 ? job_finish_with_error(self, job) : 0;
   }
 }
 
@@ -278,7 +283,7 @@ static PyObject *Job_add_done_callback(Job *self, PyObject *args, PyObject *kwar
   if (self->callback_context == NULL)
     return NULL;
   self->callback = Py_NewRef(callback);
-  if (self->state != JOB_PENDING && wake(self, false) < 0)
+  if (self->state != JOB_PENDING && job_wake(self, false) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
@@ -305,7 +310,7 @@ static PyObject *Job_cancel(Job *self, PyObject *args, PyObject *kwargs) {
   if (message != Py_None)
     Py_XSETREF(self->cancel_message, Py_NewRef(message));
   job_abandon(self);
-  if (wake(self, false) < 0)
+  if (job_wake(self, false) < 0)
     return NULL;
   Py_RETURN_TRUE;
 }
@@ -376,7 +381,7 @@ static PyObject *Job_resume(Job *self, PyObject *Py_UNUSED(ignored)) {
   if (self->parked == NULL)
     Py_RETURN_NONE;
   Py_CLEAR(self->parked);
-  if (resubmit(self, self->job) < 0)
+  if (job_submit_again(self, self->job) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
@@ -415,7 +420,7 @@ static int Job_clear(Job *self) {
 
 static void Job_dealloc(Job *self) {
   PyObject_GC_UnTrack(self);
-  drop_inputs(self);
+  job_drop_inputs(self);
   Job_clear(self);
   Py_TYPE(self)->tp_free(self);
 }
@@ -438,7 +443,7 @@ static PyMethodDef Job_methods[] = {
     {"close", (PyCFunction)Job_close, METH_NOARGS, "Nobody waits: stop the job."},
     {"withdraw", (PyCFunction)Job_withdraw, METH_NOARGS,
      "Take the job out of its lane; false if it has begun or ended."},
-    {"resume", (PyCFunction)Job_resume, METH_NOARGS, "End of the wait that park() began."},
+    {"resume", (PyCFunction)Job_resume, METH_NOARGS, "End of the wait that job_park() began."},
     {NULL, NULL, 0, NULL},
 };
 

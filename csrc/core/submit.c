@@ -1,7 +1,10 @@
 /* The one door to the engine. Whatever holds for every job is seen to here:
  * orphans are swept, the running loop has a completion queue that is open and
  * not inherited by a fork, the pool has started, and to wait for the job at
- * this place could end. */
+ * this place could end.
+ *
+ * A worker's thread counts as waiting while the queue of the loop that it runs
+ * has jobs pending. */
 #include "core.h"
 
 static PyObject *core_start(PyObject *Py_UNUSED(module), PyObject *size) {
@@ -12,12 +15,13 @@ static PyObject *core_start(PyObject *Py_UNUSED(module), PyObject *size) {
    * libuv's start and the fork handler that libuv registers in it. */
   int error = uvw_pool_start(number <= UINT_MAX ? (unsigned)number : 0);
   if (error != 0)
-    return PyErr_Format(PyExc_OSError, "the pool did not start: %s", uv_strerror(error));
+    return raise_os_error_text(
+        -error, PyUnicode_FromFormat("the pool did not start: %s", uv_strerror(error)), NULL);
   Py_RETURN_NONE;
 }
 
 /* The pool is started by its first job; again in a forked child. */
-static int ensure_started(void) {
+static int submit_start_pool(void) {
   static int64_t started_in = -1;
   int64_t generation = uvw_generation();
   if (started_in == generation)
@@ -30,18 +34,19 @@ static int ensure_started(void) {
   return 0;
 }
 
-static int refuse_deadlock(unsigned lane) {
-  if (!uvw_would_deadlock(lane))
-    return 0;
-  PyErr_Format(PyExc_RuntimeError,
-               "deadlock: a job of lane '%s' waits for another one of the full lane '%s'",
-               uvw_lane_name((unsigned)uvw_current_lane()), uvw_lane_name(lane));
-  return -1;
+/* The state to end the wait with, or -1: it could never end. */
+static int submit_begin_wait(unsigned lane, bool refuse) {
+  int before = uvw_begin_wait(lane, refuse);
+  if (before < 0)
+    PyErr_Format(PyExc_RuntimeError,
+                 "deadlock: a job of lane '%s' waits for another one of the full lane '%s'",
+                 uvw_lane_name((unsigned)uvw_current_lane()), uvw_lane_name(lane));
+  return before;
 }
 
 int job_open_for(Job *self, CompletionQueue *queue) {
   sweep_orphans();
-  if (ensure_started() < 0)
+  if (submit_start_pool() < 0)
     return -1;
   if (queue == NULL)
     return 0;
@@ -59,19 +64,23 @@ int job_open_for(Job *self, CompletionQueue *queue) {
   return 0;
 }
 
-int job_open(Job *self, unsigned lane) {
+int job_open(Job *self) {
   CompletionQueue *queue = queue_of_running_loop();
   if (queue == NULL)
     return -1;
   int outcome = job_open_for(self, queue);
-  if (outcome == 0)
-    outcome = refuse_deadlock(lane);
-  Py_DECREF(queue); /* the loop's own */
+  Py_DECREF(queue); /* the loop keeps it */
   return outcome;
 }
 
 PyObject *job_submit(Job *self, uvw_job *job) {
   unsigned lane = job->lane;
+  /* A coroutine is about to wait for it, on this thread. */
+  if (self->loop != NULL && submit_begin_wait(lane, true) < 0) {
+    uvw_job_free(job);
+    Py_DECREF(self);
+    return NULL;
+  }
   self->job = job;
   job->token = Py_NewRef(self);
   job_link(self);
@@ -113,16 +122,30 @@ int lane_index(PyObject *name) {
   return lane;
 }
 
-static PyObject *core_check_deadlock(PyObject *Py_UNUSED(module), PyObject *name) {
-  int lane = lane_index(name);
-  if (lane < 0 || refuse_deadlock((unsigned)lane) < 0)
+static PyObject *core_begin_wait(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                 Py_ssize_t nargs) {
+  PyObject *name;
+  bool refuse;
+  if (arguments("begin_wait", args, nargs, "Op", &name, &refuse) < 0)
     return NULL;
+  int lane = lane_index(name);
+  int before = lane >= 0 ? submit_begin_wait((unsigned)lane, refuse) : -1;
+  return before >= 0 ? PyLong_FromLong(before) : NULL;
+}
+
+static PyObject *core_end_wait(PyObject *Py_UNUSED(module), PyObject *given) {
+  int before;
+  if (as_int(given, "before", &before) < 0)
+    return NULL;
+  uvw_end_wait(before);
   Py_RETURN_NONE;
 }
 
 PyMethodDef submit_methods[] = {
     {"start", core_start, METH_O, "start(size): start the pool if it is not running."},
-    {"check_deadlock", core_check_deadlock, METH_O,
-     "Raise RuntimeError if this thread may not wait for a job of the lane."},
+    {"begin_wait", (PyCFunction)(void (*)(void))core_begin_wait, METH_FASTCALL,
+     "submit_begin_wait(lane, refuse) -> what end_wait() takes. This thread waits for a job of the "
+     "lane."},
+    {"end_wait", core_end_wait, METH_O, "end_wait(before): of the wait that began."},
     {NULL, NULL, 0, NULL},
 };

@@ -169,7 +169,7 @@ static PyObject *try_now(ZlibJob *job, uvw_zlib *z) {
 static PyObject *zlib_pass_on(ZlibJob *job, const uvw_zlib_args *a, uint64_t now_most) {
   PyObject *result = NULL;
   uvw_zlib *z = NULL;
-  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+  if (job_open(&job->base) < 0)
     goto out;
   z = uvw_zlib_new(a, job->base.queue->completions, NULL);
   if (z == NULL) {
@@ -275,7 +275,7 @@ static PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *ar
       as_config(format, options, &config) < 0)
     goto failed;
   job->options = Py_NewRef(options);
-  if (job_open(&job->base, UVW_LANE_CPU) < 0)
+  if (job_open(&job->base) < 0)
     goto failed;
   uvw_zlib_file *f = uvw_zlib_file_new(&config, job->path.bytes, job->path2.bytes, flush, limit,
                                        job->base.queue->completions);

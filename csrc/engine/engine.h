@@ -90,10 +90,10 @@ struct uvw_job {
   uint16_t lane;
   uint8_t state;
   uint8_t ask;
-  bool resumed; /* has run a step already: bounds do not apply again */
-  bool first;   /* goes before those that wait in its lane */
-  bool awaited; /* the exit waits for it, as it uses a library that is taken down */
-  bool blocked; /* while it runs: it may be waiting for another job */
+  bool resumed;  /* has run a step already: bounds do not apply again */
+  bool first;    /* goes before those that wait in its lane */
+  bool awaited;  /* the exit waits for it, as it uses a library that is taken down */
+  uint8_t waits; /* while it runs: for other jobs, see lanes.c */
   atomic_bool stop;
 };
 
@@ -121,10 +121,11 @@ bool uvw_should_yield(uvw_job *job);
 /* The lane whose job this thread runs, or -1; the number of this worker, from 1. */
 int uvw_current_lane(void);
 unsigned uvw_worker_number(void);
-/* Asked inside a job before it waits there for another one, of that lane: true
- * when the other may never run, as every worker that it could run on is held by
- * jobs that wait likewise. Then do not wait. Elsewhere false. */
-bool uvw_would_deadlock(unsigned lane);
+/* Called by a running job's thread around a wait for a job of the lane: begin
+ * answers the state to give to end, or -1 when the wait could never end and
+ * `refuse` is set. From a thread that runs no job both do nothing. */
+int uvw_begin_wait(unsigned lane, bool refuse);
+void uvw_end_wait(int before);
 
 uvw_completions *uvw_completions_new(void);
 uvw_completions *uvw_completions_ref(uvw_completions *completions);

@@ -34,6 +34,9 @@ static inline void uvw__lock(uv_mutex_t *mutex) {
 enum { UVW__GO_ON = -1 };
 
 /* job->state: see the drawing in engine.h. */
+/* What a running job waits for: nothing, an io job from outside of io, another. */
+enum { UVW__WAITS_NOT, UVW__WAITS_FOR_IO, UVW__WAITS, UVW__WAITS_COUNT };
+
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */
@@ -62,7 +65,8 @@ typedef struct {
   unsigned limit; /* 0: the default */
   int64_t max_queue;
   bool io;
-  unsigned running, blocked; /* blocked: of those that run, so many may wait for other jobs */
+  unsigned running;
+  unsigned waits[UVW__WAITS_COUNT]; /* how many of those wait for other jobs, and how */
   size_t waiting;
   uvw_job *head, *tail;
   uint64_t mean_run;
@@ -85,10 +89,10 @@ typedef struct {
   /* Pumps: queued or active; of those, not begun, spinning for work, watching
    * for an overrun, and inside a job that is expected to be long. */
   unsigned pumps, starting, spinning, watching, in_long;
-  /* Running jobs: all, those outside of io, those that the exit waits for. Of
-   * those blocked: all, and those outside of io. */
+  /* Running jobs: all, those outside of io, those that the exit waits for; and
+   * how those outside of io wait for other jobs. */
   unsigned running, running_limited, running_awaited;
-  unsigned blocked, blocked_limited;
+  unsigned waits_limited[UVW__WAITS_COUNT];
   bool gate; /* somebody waits for the caller's lock */
   atomic_uint submits;
   uint64_t progress; /* steps ended */
@@ -104,8 +108,8 @@ extern uvw__engine_state uvw__engine;
 void uvw__lane_init(uvw__lane *lane, const char *name, unsigned limit, int64_t max_queue);
 unsigned uvw__lane_limit(const uvw__lane *lane, unsigned size); /* in a pool of that size */
 unsigned uvw__lane_free(const uvw__lane *lane);
-void uvw__block(uvw_job *job, bool blocked);
-bool uvw__lane_stuck(const uvw__lane *lane); /* all its places belong to blocked jobs */
+void uvw__set_waits(uvw_job *job, int waits);
+bool uvw__lane_stuck(const uvw__lane *lane); /* all its places belong to jobs that wait */
 bool uvw__lane_ready(const uvw__lane *lane);
 bool uvw__any_ready(void);
 uvw_job *uvw__pick(void (*entered)(void));
@@ -119,7 +123,8 @@ void uvw__drop_waiting(bool started_too);
 bool uvw__any_waiting(void);
 
 /* pump.c */
-uvw_job *uvw__current_job(void); /* which this thread runs, or NULL */
+uvw_job *uvw__current_job(void);
+void uvw__leave_job(void); /* which this thread runs, or NULL */
 /* with the mutex held: */
 void uvw__serve(void);
 void uvw__note_submit(uint64_t now);

@@ -67,26 +67,38 @@ unsigned uvw__lane_free(const uvw__lane *lane) {
   return lane->io || own < all ? own : all;
 }
 
-/* A job that runs may wait for others if it is a callable, so it is counted as
- * blocked from its first wish for another job until it ends. All else that runs
- * ends by itself. So a job can only wait in vain for a lane in which it and
- * other blocked ones have taken every place. Whoever blocks last is told so,
- * and those who asked before it need no second answer: a place that they were
- * promised can only be lost to somebody who blocks later. */
-void uvw__block(uvw_job *job, bool blocked) {
+/* A callable that runs may wait for other jobs; all else that runs ends by
+ * itself. So a job can wait in vain only for a lane in which callables that wait
+ * hold every place: that of its limit, of all that is not io, or of the pool.
+ * Whoever begins to wait last closes the ring, so it is enough to tell that one.
+ *
+ * Whoever waits for io from outside of it will get his answer, as io always has
+ * a worker; he counts only once io itself is stuck, or for the pool as a whole. */
+static void lanes_count_waits(unsigned *counts, int before, int now) {
+  if (before != UVW__WAITS_NOT)
+    counts[before]--;
+  if (now != UVW__WAITS_NOT)
+    counts[now]++;
+}
+
+void uvw__set_waits(uvw_job *job, int waits) {
   uvw__lane *lane = &E.lanes[job->lane];
-  if (job->blocked == blocked)
-    return;
-  job->blocked = blocked;
-  lane->blocked += blocked ? 1 : -1u;
-  E.blocked += blocked ? 1 : -1u;
+  lanes_count_waits(lane->waits, job->waits, waits);
   if (!lane->io)
-    E.blocked_limited += blocked ? 1 : -1u;
+    lanes_count_waits(E.waits_limited, job->waits, waits);
+  job->waits = (uint8_t)waits;
 }
 
 bool uvw__lane_stuck(const uvw__lane *lane) {
-  return lane->blocked >= uvw__lane_limit(lane, E.size) ||
-         (!lane->io && E.blocked_limited >= lanes_limited_places(E.size)) || E.blocked >= E.size;
+  const uvw__lane *io = &E.lanes[UVW_LANE_IO];
+  unsigned in_vain = io->waits[UVW__WAITS], all = in_vain;
+  bool io_stuck = in_vain >= uvw__lane_limit(io, E.size);
+  unsigned own = lane->waits[UVW__WAITS] + (io_stuck ? lane->waits[UVW__WAITS_FOR_IO] : 0);
+  unsigned limited =
+      E.waits_limited[UVW__WAITS] + (io_stuck ? E.waits_limited[UVW__WAITS_FOR_IO] : 0);
+  all += E.waits_limited[UVW__WAITS] + E.waits_limited[UVW__WAITS_FOR_IO];
+  return own >= uvw__lane_limit(lane, E.size) ||
+         (!lane->io && limited >= lanes_limited_places(E.size)) || all >= E.size;
 }
 
 bool uvw__lane_ready(const uvw__lane *lane) {
@@ -152,11 +164,14 @@ void uvw__drop_waiting(bool started_too) {
 
 /* In a forked child: the lanes and their settings stay, the work is gone. */
 void uvw__lanes_reset(void) {
+  uvw__leave_job();
   uvw__drop_waiting(true);
   E.running = E.running_limited = E.running_awaited = 0;
-  E.blocked = E.blocked_limited = 0;
-  for (unsigned i = 0; i < E.lane_count; i++)
-    E.lanes[i].running = E.lanes[i].blocked = 0;
+  memset(E.waits_limited, 0, sizeof(E.waits_limited));
+  for (unsigned i = 0; i < E.lane_count; i++) {
+    E.lanes[i].running = 0;
+    memset(E.lanes[i].waits, 0, sizeof(E.lanes[i].waits));
+  }
 }
 
 /* The next job by turns of the lanes. Whoever holds the callers' lock goes on
@@ -207,7 +222,7 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
   E.running--;
   E.running_limited -= !lane->io;
   E.running_awaited -= lanes_exit_waits_for(job);
-  uvw__block(job, false);
+  uvw__set_waits(job, UVW__WAITS_NOT);
   if (atomic_load_explicit(&E.shutdown, memory_order_relaxed))
     uv_cond_broadcast(&E.drained);
   E.progress++;

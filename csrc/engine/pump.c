@@ -33,6 +33,13 @@ static _Thread_local uint64_t slice_end; /* of the running job's share of time *
 
 uvw_job *uvw__current_job(void) { return current_job; }
 
+/* In a child that a callable has forked: this thread is no worker there. */
+void uvw__leave_job(void) {
+  if (current_job != NULL)
+    current_job->waits = UVW__WAITS_NOT;
+  current_job = NULL;
+}
+
 int uvw_current_lane(void) { return current_job != NULL ? current_job->lane : -1; }
 
 /* Only if others wait: a lone job need not go round by its lane. The next one

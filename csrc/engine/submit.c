@@ -70,16 +70,26 @@ bool uvw_job_waiting(uvw_job *job) {
   return waiting;
 }
 
-bool uvw_would_deadlock(unsigned lane) {
+int uvw_begin_wait(unsigned lane, bool refuse) {
   uvw_job *here = uvw__current_job();
   if (here == NULL)
-    return false;
+    return UVW__WAITS_NOT;
   uvw__lock(&E.mutex);
-  bool before = here->blocked;
-  uvw__block(here, true);
-  bool stuck = uvw__lane_stuck(&E.lanes[lane]);
-  if (stuck)
-    uvw__block(here, before); /* it will not wait, having been refused */
+  int before = here->waits;
+  bool for_io = E.lanes[lane].io && !E.lanes[here->lane].io;
+  uvw__set_waits(here, for_io && before != UVW__WAITS ? UVW__WAITS_FOR_IO : UVW__WAITS);
+  bool refused = refuse && uvw__lane_stuck(&E.lanes[lane]);
+  if (refused)
+    uvw__set_waits(here, before);
   uv_mutex_unlock(&E.mutex);
-  return stuck;
+  return refused ? -1 : before;
+}
+
+void uvw_end_wait(int before) {
+  uvw_job *here = uvw__current_job();
+  if (here == NULL || here->waits == before)
+    return;
+  uvw__lock(&E.mutex);
+  uvw__set_waits(here, before);
+  uv_mutex_unlock(&E.mutex);
 }

@@ -34,6 +34,7 @@ __all__ = [
     "submit",
 ]
 
+_R = TypeVar("_R")
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -76,9 +77,15 @@ class _Future(concurrent.futures.Future[_T]):
     _lane: str
     _job: Any = None
 
-    def _check(self) -> None:
-        if self._job is not None and self._job.waiting:
-            core.check_deadlock(self._lane)
+    def _wait(self, outcome: Callable[[float | None], _R], timeout: float | None) -> _R:
+        """A worker that waits says so, and is refused if that could never end."""
+        if self._job is None or self.done():
+            return outcome(timeout)
+        before = core.begin_wait(self._lane, self._job.waiting)
+        try:
+            return outcome(timeout)
+        finally:
+            core.end_wait(before)
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
@@ -87,12 +94,10 @@ class _Future(concurrent.futures.Future[_T]):
         return cancelled
 
     def result(self, timeout: float | None = None) -> _T:
-        self._check()
-        return super().result(timeout)
+        return self._wait(super().result, timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check()
-        return super().exception(timeout)
+        return self._wait(super().exception, timeout)
 
 
 class Executor(concurrent.futures.Executor):

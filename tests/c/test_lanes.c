@@ -286,7 +286,7 @@ typedef struct {
 
 static int run_asking(uvw_job *job) {
   asking *a = (asking *)job;
-  bool refused = a->lane >= 0 && uvw_would_deadlock((unsigned)a->lane);
+  bool refused = a->lane >= 0 && uvw_begin_wait((unsigned)a->lane, true) < 0;
   atomic_store(&a->answer, refused);
   while (!refused && a->gate != NULL && !atomic_load(a->gate))
     usleep(100);
@@ -325,7 +325,7 @@ static void test_no_waiting_for_oneself(void) {
   uvw_completions *completions = uvw_completions_new();
   unsigned a = (unsigned)uvw_lane_open("a", 1, -1), b = (unsigned)uvw_lane_open("b", 1, -1);
 
-  CHECK(!uvw_would_deadlock(a)); /* no job runs on this thread */
+  CHECK(uvw_begin_wait(a, true) == 0); /* no job runs on this thread */
   CHECK(refused(submit_asking(a, (int)a, completions, NULL)));
   CHECK(!refused(submit_asking(a, (int)b, completions, NULL)));
   CHECK(!refused(submit_asking(a, UVW_LANE_IO, completions, NULL)));
