@@ -112,6 +112,17 @@ static ssize_t pipe_send(int fd, struct iovec *parts, size_t count) {
   return n;
 }
 
+/* As asyncio does it, in one write: up to PIPE_BUF bytes that is atomic, so what
+ * several writers send is not mixed within it. */
+static PyObject *WritePipe_writelines(Transport *self, PyObject *list) {
+  PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+  PyObject *data = empty != NULL ? PyObject_CallMethodOneArg(empty, str_join, list) : NULL;
+  Py_XDECREF(empty);
+  PyObject *answer = data != NULL ? transport_write(self, data) : NULL;
+  Py_XDECREF(data);
+  return answer;
+}
+
 /* The end of the data is the end of the pipe. */
 static PyObject *WritePipe_write_eof(Transport *self, PyObject *Py_UNUSED(ignored)) {
   transport_close(self);
@@ -128,7 +139,7 @@ static PyMethodDef read_methods[] = {
 
 static PyMethodDef write_methods[] = {
     {"write", (PyCFunction)transport_write, METH_O, NULL},
-    {"writelines", (PyCFunction)transport_writelines, METH_O, NULL},
+    {"writelines", (PyCFunction)WritePipe_writelines, METH_O, NULL},
     {"write_eof", (PyCFunction)WritePipe_write_eof, METH_NOARGS, NULL},
     {"can_write_eof", (PyCFunction)WritePipe_can_write_eof, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
