@@ -157,10 +157,10 @@ static void listener_ready(Watch *watch, int events) {
 
 static const WatchKind listener_kind = {.size = sizeof(Watch), .ready = listener_ready};
 
-PyObject *loop_listen(Loop *self, PyObject *args) {
+PyObject *loop_listen(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
   PyObject *sock, *factory, *server;
   int backlog;
-  if (!PyArg_ParseTuple(args, "OiOO", &sock, &backlog, &factory, &server) ||
+  if (arguments("_listen", args, nargs, "OiOO", &sock, &backlog, &factory, &server) < 0 ||
       loop_check_open(self) < 0)
     return NULL;
   int fd = fd_of(sock);

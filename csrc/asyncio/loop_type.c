@@ -283,17 +283,17 @@ static PyMethodDef methods[] = {
      "sock_connect($self, sock, address)\n--\n\nConnect to a resolved address."},
     {"sock_accept", (PyCFunction)(void (*)(void))loop_sock_accept, METH_FASTCALL | METH_KEYWORDS,
      "sock_accept($self, sock)\n--\n\nA connection and its peer's address."},
-    {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_VARARGS | METH_KEYWORDS,
+    {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_FASTCALL | METH_KEYWORDS,
      "_stream($self, sock, protocol, *, waiter, extra, server)\n--\n\nA transport on a connected "
      "socket."},
-    {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_VARARGS | METH_KEYWORDS,
+    {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_FASTCALL | METH_KEYWORDS,
      "_datagram($self, sock, protocol, *, address, waiter, extra)\n--\n\nA transport of "
      "datagrams."},
-    {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_VARARGS | METH_KEYWORDS,
+    {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_FASTCALL | METH_KEYWORDS,
      "_read_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that reads."},
-    {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_VARARGS | METH_KEYWORDS,
+    {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_FASTCALL | METH_KEYWORDS,
      "_write_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that writes."},
-    {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
+    {"_listen", (PyCFunction)(void (*)(void))loop_listen, METH_FASTCALL,
      "_listen($self, sock, backlog, factory, server)\n--\n\nAccept connections for factory()'s "
      "protocols."},
     {"_completion_queue", (PyCFunction)Loop__completion_queue, METH_NOARGS,

@@ -147,13 +147,9 @@ static PyMethodDef write_methods[] = {
 
 /* Making ----------------------------------------------------------------------- */
 
-static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool reads) {
-  static char *names[] = {"pipe", "protocol", "waiter", "extra", NULL};
-  PyObject *pipe, *protocol, *waiter = NULL, *extra = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO", names, &pipe, &protocol, &waiter,
-                                   &extra) ||
-      loop_check_open(self) < 0)
-    return NULL;
+/* given[]: pipe, protocol, waiter, extra. */
+static PyObject *pipe_make(Loop *self, PyObject *const *given, bool reads) {
+  PyObject *pipe = given[0];
   int fd = fd_of(pipe);
   if (fd < 0)
     return NULL;
@@ -174,7 +170,7 @@ static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool re
                                        reads    ? &read_kind
                                        : device ? &write_only_kind
                                                 : &write_kind,
-                                       self, fd, pipe, protocol, waiter, extra, NULL, false);
+                                       self, fd, pipe, given[1], given[2], given[3], NULL, false);
   if (transport == NULL)
     return NULL;
   if (transport->extra == NULL)
@@ -185,12 +181,22 @@ static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool re
   return (PyObject *)transport;
 }
 
-PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
-  return pipe_make(self, args, kwargs, true);
+PyObject *loop_read_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_read_pipe", {"pipe", "protocol", "waiter", "extra"}, 2, 2, false};
+  PyObject *given[4];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
+    return NULL;
+  return pipe_make(self, given, true);
 }
 
-PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
-  return pipe_make(self, args, kwargs, false);
+PyObject *loop_write_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_write_pipe", {"pipe", "protocol", "waiter", "extra"}, 2, 2, false};
+  PyObject *given[4];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
+    return NULL;
+  return pipe_make(self, given, false);
 }
 
 int pipes_init(PyObject *module) {
