@@ -72,7 +72,7 @@ static int datagram_receive(Transport *self, PyObject **data, PyObject **from) {
   if (n < 0) {
     if (would_block())
       return 0;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     return -1;
   }
   *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
@@ -189,7 +189,7 @@ static int datagram_send(Transport *self, PyObject *data, PyObject *to) {
   errno = error;
   if (would_block())
     return 0;
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   datagram_tell_error(self);
   return 1;
 

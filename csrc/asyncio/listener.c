@@ -45,7 +45,7 @@ static PyObject *listener_accept_again(PyObject *object, PyObject *Py_UNUSED(ign
 /* Rather than drop connections, or spin: asyncio's pause of one second. */
 static int listener_back_off(Listener *self) {
   static PyMethodDef method = {"accept_again", listener_accept_again, METH_NOARGS, NULL};
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   if (loop_report(self->loop, "socket.accept() out of system resource", "socket", self->sock, NULL,
                   NULL) < 0)
     return -1;
@@ -143,7 +143,7 @@ static void listener_ready(Watch *watch, int events) {
         loop->error = true;
       return;
     } else {
-      PyErr_SetFromErrno(PyExc_OSError);
+      raise_errno();
       outcome = loop_report(loop, "socket.accept() failed", "socket", self->sock, NULL, NULL);
       if (outcome == 0)
         return;

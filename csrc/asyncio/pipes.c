@@ -29,11 +29,6 @@ static const TransportKind write_kind = {WRITES, .read = pipe_hung_up};
 /* Of what is readable without having hung up, such as a character device. */
 static const TransportKind write_only_kind = {WRITES};
 
-static void pipe_report(Transport *self, const char *what) {
-  if (loop_report(self->loop, what, "transport", (PyObject *)self, "protocol", self->protocol) < 0)
-    transport_end_run(self);
-}
-
 /* Reading -------------------------------------------------------------------- */
 
 static void pipe_read(Transport *self) {
@@ -48,8 +43,10 @@ static void pipe_read(Transport *self) {
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     PyObject *answer = data ? transport_tell(self, str_data_received, data) : NULL;
     Py_XDECREF(data);
-    if (answer == NULL)
-      pipe_report(self, "Exception in callback Protocol.data_received()");
+    if (answer == NULL &&
+        loop_report(self->loop, "Exception in callback Protocol.data_received()", "transport",
+                    (PyObject *)self, "protocol", self->protocol) < 0)
+      transport_end_run(self);
     Py_XDECREF(answer);
   } else if (n == 0) {
     transport_debug(self, "%r was closed by peer", NULL);
@@ -62,19 +59,17 @@ static void pipe_read(Transport *self) {
     Py_XDECREF(eof);
   } else if (!would_block()) {
     bool terminal = errno == EIO; /* the other end of a pseudo-terminal has gone */
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     if (terminal) {
       transport_failed(self, self->kind->read_failed);
-    } else {
-      PyObject *type, *value, *traceback;
-      PyErr_Fetch(&type, &value, &traceback);
-      PyErr_NormalizeException(&type, &value, &traceback);
-      Py_INCREF(value);
-      PyErr_Restore(type, value, traceback);
-      pipe_report(self, self->kind->read_failed);
-      transport_force_close(self, value);
-      Py_DECREF(value);
+      return;
     }
+    PyObject *exception = take_exception();
+    if (loop_report_exception(self->loop, exception, self->kind->read_failed, "transport",
+                              (PyObject *)self, "protocol", self->protocol) < 0)
+      transport_end_run(self);
+    transport_force_close(self, exception);
+    Py_DECREF(exception);
   }
 }
 
@@ -155,7 +150,7 @@ static PyObject *pipe_make(Loop *self, PyObject *const *given, bool reads) {
     return NULL;
   struct stat st;
   if (fstat(fd, &st) < 0)
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return raise_errno();
   bool device = S_ISCHR(st.st_mode);
   if (!device && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) {
     PyErr_SetString(PyExc_ValueError,
@@ -165,7 +160,7 @@ static PyObject *pipe_make(Loop *self, PyObject *const *given, bool reads) {
   }
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return raise_errno();
   Transport *transport = transport_new(reads ? ReadPipe_Type : WritePipe_Type,
                                        reads    ? &read_kind
                                        : device ? &write_only_kind

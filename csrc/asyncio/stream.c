@@ -65,7 +65,7 @@ static void stream_read_nothing(Transport *self, ssize_t n) {
   if (n == 0) {
     stream_eof(self);
   } else if (!would_block()) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     transport_failed(self, self->kind->read_failed);
   }
 }
@@ -176,7 +176,7 @@ static ssize_t stream_send(int fd, struct iovec *parts, size_t count) {
 
 static void stream_shutdown(Transport *self) {
   if (shutdown(self->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     transport_failed(self, self->kind->write_failed);
   }
 }

@@ -240,8 +240,7 @@ static PyObject *transport_start(PyObject *object, PyObject *Py_UNUSED(ignored))
   }
   if (ending == NULL)
     Py_RETURN_NONE;
-  raise_again(ending);
-  Py_DECREF(ending);
+  raise_taken(ending);
   return NULL;
 }
 

@@ -154,7 +154,7 @@ static ssize_t transport_send(Transport *self, struct iovec *parts, size_t count
     return n;
   if (would_block())
     return 0;
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   transport_failed(self, self->kind->write_failed);
   return -1;
 }
