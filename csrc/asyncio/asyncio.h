@@ -3,7 +3,7 @@
  * A Loop and all that belongs to it (handles, timers, watches, transports) is
  * touched with the GIL held; except for call_soon_threadsafe only by the
  * thread that runs the loop. The GIL is let go at one place, around the poll
- * that may block (run.c); a libuv callback takes it back by loop_gil() before
+ * that may block (run.c); a libuv callback takes it back by gil_take() before
  * it touches anything of Python's, once a turn.
  *
  * libuv polls (uv_poll_t, one per descriptor); the system calls on sockets are

@@ -3,7 +3,6 @@
  * Errors of single datagrams go to error_received(); the transport stays. A
  * readable socket is read until it is empty only where several datagrams at
  * once have been usual; otherwise that is a wasted system call each time. */
-
 #include "transport.h"
 
 PyTypeObject *Datagram_Type;
@@ -246,8 +245,7 @@ static PyObject *Datagram_sendto(Transport *self, PyObject *const *args, Py_ssiz
     return NULL;
   PyObject *data = given[0], *to = given[1] ? given[1] : Py_None;
   if (!PyObject_CheckBuffer(data)) {
-    PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
-                 Py_TYPE(data)->tp_name);
+    transport_raise_not_bytes_like(data);
     return NULL;
   }
   if (self->remote != NULL) {

@@ -1,7 +1,6 @@
 /* The services of the loop that the other files of this folder call: may it be
  * used here, what time is it, and where do its failures go. All with the GIL
  * held; only call_soon_threadsafe() comes from threads other than the loop's. */
-
 #include "asyncio.h"
 
 double loop_now(void) { return (double)uv_hrtime() * 1e-9; }

@@ -1,11 +1,8 @@
 /* BaseLoop: the type, its life, and its table of methods. uvworks.Loop is its
  * subclass in Python, which adds what need not be fast. */
-
-#include "asyncio.h"
+#include "transport.h"
 
 #include <structmember.h>
-
-#include "transport.h"
 
 static PyObject *Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)) {
   return PyFloat_FromDouble(loop_now());
@@ -122,7 +119,8 @@ static void completions_ready(Watch *watch, int Py_UNUSED(events)) {
 
 static const WatchKind completions_kind = {.size = sizeof(Watch), .ready = completions_ready};
 
-/* _completion_queue(): a turn hands completions on by itself, so no reader stands for them. */
+/* _completion_queue(): the loop watches its queue itself, so Python need not add a
+ * reader for it as it does on other loops. */
 static PyObject *Loop__completion_queue(Loop *self, PyObject *Py_UNUSED(ignored)) {
   if (self->queue == NULL) {
     if (loop_check_open(self) < 0)

@@ -195,6 +195,7 @@ static PyTypeObject SockOp_Type = {
     .tp_methods = op_methods,
     .tp_getset = op_getset,
 };
+
 SockOp *op_new(Loop *loop, const char *name, OpKind kind, int direction, PyObject *sock) {
   SockOp *self = PyObject_GC_New(SockOp, &SockOp_Type);
   if (self == NULL)

@@ -12,8 +12,6 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 PyTypeObject *Stream_Type;
 

@@ -95,6 +95,7 @@ void transport_told(Transport *self, PyObject *result, const char *message); /* 
 /* write_queue.c: the methods, */
 PyObject *transport_write(Transport *self, PyObject *data);
 PyObject *transport_writelines(Transport *self, PyObject *list);
+void transport_raise_not_bytes_like(PyObject *data);
 /* the kinds' `flush`, */
 void transport_flush(Transport *self);
 void transport_flushed(Transport *self); /* some of the queue has been sent */

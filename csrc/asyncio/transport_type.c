@@ -1,6 +1,5 @@
 /* The types of the transports: what all of them have for Python, their life as
  * objects, and how each is made a subclass of asyncio's abstract class. */
-
 #include "transport.h"
 
 #include <structmember.h>
