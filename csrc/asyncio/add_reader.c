@@ -1,7 +1,6 @@
 /* add_reader(), add_writer() and their opposites. The public ones refuse the
  * descriptors of transports; those with an underscore do not, and return the
  * handle. */
-
 #include "asyncio.h"
 
 #include <fcntl.h>
@@ -87,7 +86,7 @@ static PyObject *descriptor_remove(Loop *self, PyObject *fileobj, int direction)
 }
 
 /* Refuses the descriptor of a transport. */
-static int check_fileobj(Loop *self, PyObject *fileobj) {
+static int descriptor_check_fileobj(Loop *self, PyObject *fileobj) {
   if (self->closed || self->watch_capacity == 0)
     return 0;
   int fd = fd_of(fileobj);
@@ -100,11 +99,12 @@ static int check_fileobj(Loop *self, PyObject *fileobj) {
   return descriptor_check_no_transport(self, fd, fileobj);
 }
 
-static PyObject *add_public(Loop *self, const Parameters *parameters, PyObject *const *args,
-                            Py_ssize_t nargs, PyObject *kwnames, int direction) {
+static PyObject *descriptor_add_public(Loop *self, const Parameters *parameters,
+                                       PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                                       int direction) {
   PyObject *given[2]; /* fd, callback */
   if (bind_arguments(parameters, args, nargs, kwnames, given) < 0 ||
-      check_fileobj(self, given[0]) < 0)
+      descriptor_check_fileobj(self, given[0]) < 0)
     return NULL;
   Handle *handle =
       descriptor_add(self, given[0], given[1], args + 2, nargs > 2 ? nargs - 2 : 0, direction);
@@ -114,15 +114,18 @@ static PyObject *add_public(Loop *self, const Parameters *parameters, PyObject *
   Py_RETURN_NONE;
 }
 
-static PyObject *remove_public(Loop *self, const Parameters *parameters, PyObject *const *args,
-                               Py_ssize_t nargs, PyObject *kwnames, int direction) {
+static PyObject *descriptor_remove_public(Loop *self, const Parameters *parameters,
+                                          PyObject *const *args, Py_ssize_t nargs,
+                                          PyObject *kwnames, int direction) {
   PyObject *fd;
-  if (bind_arguments(parameters, args, nargs, kwnames, &fd) < 0 || check_fileobj(self, fd) < 0)
+  if (bind_arguments(parameters, args, nargs, kwnames, &fd) < 0 ||
+      descriptor_check_fileobj(self, fd) < 0)
     return NULL;
   return descriptor_remove(self, fd, direction);
 }
 
-static PyObject *add_private(Loop *self, PyObject *const *args, Py_ssize_t nargs, int direction) {
+static PyObject *descriptor_add_private(Loop *self, PyObject *const *args, Py_ssize_t nargs,
+                                        int direction) {
   if (nargs < 2) {
     PyErr_SetString(PyExc_TypeError, "a file descriptor and a callback are needed");
     return NULL;
@@ -132,32 +135,32 @@ static PyObject *add_private(Loop *self, PyObject *const *args, Py_ssize_t nargs
 
 PyObject *loop_add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   static const Parameters parameters = {"add_reader", {"fd", "callback"}, 2, 2, true};
-  return add_public(self, &parameters, args, nargs, kwnames, READ);
+  return descriptor_add_public(self, &parameters, args, nargs, kwnames, READ);
 }
 
 PyObject *loop_add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   static const Parameters parameters = {"add_writer", {"fd", "callback"}, 2, 2, true};
-  return add_public(self, &parameters, args, nargs, kwnames, WRITE);
+  return descriptor_add_public(self, &parameters, args, nargs, kwnames, WRITE);
 }
 
 PyObject *loop_remove_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames) {
   static const Parameters parameters = {"remove_reader", {"fd"}, 1, 1, false};
-  return remove_public(self, &parameters, args, nargs, kwnames, READ);
+  return descriptor_remove_public(self, &parameters, args, nargs, kwnames, READ);
 }
 
 PyObject *loop_remove_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames) {
   static const Parameters parameters = {"remove_writer", {"fd"}, 1, 1, false};
-  return remove_public(self, &parameters, args, nargs, kwnames, WRITE);
+  return descriptor_remove_public(self, &parameters, args, nargs, kwnames, WRITE);
 }
 
 PyObject *loop__add_reader(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return add_private(self, args, nargs, READ);
+  return descriptor_add_private(self, args, nargs, READ);
 }
 
 PyObject *loop__add_writer(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
-  return add_private(self, args, nargs, WRITE);
+  return descriptor_add_private(self, args, nargs, WRITE);
 }
 
 PyObject *loop__remove_reader(Loop *self, PyObject *fd) {

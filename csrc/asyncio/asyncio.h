@@ -3,7 +3,7 @@
  * A Loop and all that belongs to it (handles, timers, watches, transports) is
  * touched with the GIL held; except for call_soon_threadsafe only by the
  * thread that runs the loop. The GIL is let go at one place, around the poll
- * that may block (run.c); a libuv callback takes it back by loop_gil() before
+ * that may block (run.c); a libuv callback takes it back by gil_take() before
  * it touches anything of Python's, once a turn.
  *
  * libuv polls (uv_poll_t, one per descriptor); the system calls on sockets are
@@ -248,9 +248,14 @@ double loop_now(void);
 /* Gives the current exception to call_exception_handler; -1: one that ends the run. */
 int loop_report(Loop *self, const char *message, const char *name, PyObject *value,
                 const char *name2, PyObject *value2);
+/* The same with an exception that has been taken (borrowed) and is not fatal. */
+int loop_report_exception(Loop *self, PyObject *exception, const char *message, const char *name,
+                          PyObject *value, const char *name2, PyObject *value2);
 /* In debug mode: warns of a callback that took too long. */
 int loop_note_time(Loop *self, PyObject *what, uint64_t start);
-PyObject *uv_failure(int code); /* raises the OSError; returns NULL */
+/* Both raise the OSError and return NULL. ENOMEM is one too, as in the socket module. */
+PyObject *raise_errno(void);
+PyObject *uv_failure(int code); /* libuv's */
 
 /* gil.c: letting the GIL go and taking it back */
 void gil_release(Loop *self);

@@ -3,7 +3,6 @@
  *
  * Each step of a task is a call_soon(callback, arg, context=context); so that
  * form does not go through the general binder. */
-
 #include "asyncio.h"
 
 #include <math.h>
@@ -11,7 +10,7 @@
 /* Arguments ------------------------------------------------------------------ */
 
 /* In debug mode: a coroutine, for example, is no callback. */
-static int check_callback(Loop *self, PyObject *callback, const char *function) {
+static int call_check_callback(Loop *self, PyObject *callback, const char *function) {
   PyObject *name = PyUnicode_FromString(function);
   if (name == NULL)
     return -1;
@@ -24,7 +23,7 @@ static int check_callback(Loop *self, PyObject *callback, const char *function) 
 
 /* Whether a keyword is `context`. CPython's own tasks pass a string that is not
  * the interned one, but always the same. */
-static bool is_context_keyword(PyObject *name) {
+static bool call_is_context_keyword(PyObject *name) {
   static PyObject *known;
   if (name == known || name == str_context)
     return true;
@@ -35,13 +34,13 @@ static bool is_context_keyword(PyObject *name) {
 }
 
 /* No keywords, or `context` alone. */
-static bool only_context(PyObject *kwnames) {
+static bool call_only_context(PyObject *kwnames) {
   return kwnames == NULL ||
-         (PyTuple_GET_SIZE(kwnames) == 1 && is_context_keyword(PyTuple_GET_ITEM(kwnames, 0)));
+         (PyTuple_GET_SIZE(kwnames) == 1 && call_is_context_keyword(PyTuple_GET_ITEM(kwnames, 0)));
 }
 
 /* None is NULL. */
-static int check_context(const char *function, PyObject **context) {
+static int call_check_context(const char *function, PyObject **context) {
   if (*context == Py_None)
     *context = NULL;
   if (*context == NULL || PyContext_CheckExact(*context))
@@ -72,14 +71,14 @@ int call_soon(Loop *self, PyObject *callback, PyObject *arg, PyObject *context) 
 static Handle *call_soon_bound(Loop *self, const Parameters *parameters, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *kwnames) {
   PyObject *given[2]; /* callback, context */
-  if (nargs >= 1 && only_context(kwnames)) {
+  if (nargs >= 1 && call_only_context(kwnames)) {
     given[0] = args[0];
     given[1] = kwnames != NULL ? args[nargs] : NULL;
   } else if (bind_arguments(parameters, args, nargs, kwnames, given) < 0) {
     return NULL;
   }
-  if (check_context(parameters->function, &given[1]) < 0 || loop_check_open(self) < 0 ||
-      (self->debug && check_callback(self, given[0], parameters->function) < 0))
+  if (call_check_context(parameters->function, &given[1]) < 0 || loop_check_open(self) < 0 ||
+      (self->debug && call_check_callback(self, given[0], parameters->function) < 0))
     return NULL;
   return call_soon_handle(self, given[0], args + 1, nargs > 1 ? nargs - 1 : 0, given[1]);
 }
@@ -109,8 +108,9 @@ static PyObject *call_at_handle(Loop *self, const char *function, double when, P
     PyErr_Format(PyExc_ValueError, "%s(): the time must not be NaN", function);
     return NULL;
   }
-  if (loop_check_open(self) < 0 || (self->debug && (loop_check_thread(self) < 0 ||
-                                                    check_callback(self, callback, function) < 0)))
+  if (loop_check_open(self) < 0 ||
+      (self->debug &&
+       (loop_check_thread(self) < 0 || call_check_callback(self, callback, function) < 0)))
     return NULL;
   Handle *handle = handle_new(&TimerHandle_Type, self, callback, args, nargs, context);
   if (handle == NULL)
@@ -125,14 +125,14 @@ static PyObject *call_at_handle(Loop *self, const char *function, double when, P
 static PyObject *call_timed(Loop *self, const Parameters *parameters, bool relative,
                             PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
   PyObject *given[3]; /* time, callback, context */
-  if (nargs >= 2 && only_context(kwnames)) {
+  if (nargs >= 2 && call_only_context(kwnames)) {
     given[0] = args[0];
     given[1] = args[1];
     given[2] = kwnames != NULL ? args[nargs] : NULL;
   } else if (bind_arguments(parameters, args, nargs, kwnames, given) < 0) {
     return NULL;
   }
-  if (check_context(parameters->function, &given[2]) < 0)
+  if (call_check_context(parameters->function, &given[2]) < 0)
     return NULL;
   if (given[0] == Py_None) {
     PyErr_Format(PyExc_TypeError, relative ? "%s must not be None" : "%s cannot be None",

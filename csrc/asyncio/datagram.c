@@ -3,7 +3,6 @@
  * Errors of single datagrams go to error_received(); the transport stays. A
  * readable socket is read until it is empty only where several datagrams at
  * once have been usual; otherwise that is a wasted system call each time. */
-
 #include "transport.h"
 
 PyTypeObject *Datagram_Type;
@@ -72,7 +71,7 @@ static int datagram_receive(Transport *self, PyObject **data, PyObject **from) {
   if (n < 0) {
     if (would_block())
       return 0;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     return -1;
   }
   *data = PyBytes_FromStringAndSize(self->loop->read_buffer, n);
@@ -88,10 +87,14 @@ static int datagram_receive_by_method(Transport *self, PyObject **data, PyObject
   PyObject *sock = transport_socket(self);
   PyObject *pair = sock ? PyObject_CallMethod(sock, "recvfrom", "i", (int)READ_BUFFER) : NULL;
   Py_XDECREF(sock);
-  int outcome = pair != NULL && PyArg_ParseTuple(pair, "OO", data, from) ? 1 : -1;
+  if (pair != NULL && (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2)) {
+    PyErr_Format(PyExc_TypeError, "recvfrom() returned %R, which is no pair", pair);
+    Py_CLEAR(pair);
+  }
+  int outcome = pair != NULL ? 1 : -1;
   if (outcome == 1) {
-    Py_INCREF(*data);
-    Py_INCREF(*from);
+    *data = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+    *from = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
   } else if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
              PyErr_ExceptionMatches(PyExc_InterruptedError)) {
     PyErr_Clear();
@@ -185,7 +188,7 @@ static int datagram_send(Transport *self, PyObject *data, PyObject *to) {
   errno = error;
   if (would_block())
     return 0;
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   datagram_tell_error(self);
   return 1;
 
@@ -234,14 +237,15 @@ static void datagram_flush(Transport *self) {
   transport_flushed(self);
 }
 
-static PyObject *Datagram_sendto(Transport *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"data", "addr", NULL};
-  PyObject *data, *to = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names, &data, &to))
+static PyObject *Datagram_sendto(Transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames) {
+  static const Parameters parameters = {"sendto", {"data", "addr"}, 1, 2, false};
+  PyObject *given[2];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0)
     return NULL;
+  PyObject *data = given[0], *to = given[1] ? given[1] : Py_None;
   if (!PyObject_CheckBuffer(data)) {
-    PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
-                 Py_TYPE(data)->tp_name);
+    transport_raise_not_bytes_like(data);
     return NULL;
   }
   if (self->remote != NULL) {
@@ -282,24 +286,24 @@ done:
 }
 
 static PyMethodDef methods[] = {
-    {"sendto", (PyCFunction)(void (*)(void))Datagram_sendto, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"sendto", (PyCFunction)(void (*)(void))Datagram_sendto, METH_FASTCALL | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static void datagram_forget(Transport *self) { Py_CLEAR(((Datagram *)self)->tuple); }
 
-PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
-  PyObject *sock, *protocol, *address = NULL, *waiter = NULL, *extra = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO", names, &sock, &protocol, &address,
-                                   &waiter, &extra) ||
-      loop_check_open(self) < 0)
+PyObject *loop_datagram(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_datagram", {"sock", "protocol", "address", "waiter", "extra"}, 2, 2, false};
+  PyObject *given[5];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
     return NULL;
-  int fd = fd_of(sock);
+  int fd = fd_of(given[0]);
   if (fd < 0)
     return NULL;
-  Transport *transport = transport_new(Datagram_Type, &datagram_kind, self, fd, sock, protocol,
-                                       waiter, extra, NULL, false);
+  PyObject *address = given[2];
+  Transport *transport = transport_new(Datagram_Type, &datagram_kind, self, fd, given[0], given[1],
+                                       given[3], given[4], NULL, false);
   if (transport == NULL)
     return NULL;
   ((Datagram *)transport)->burst = 1;

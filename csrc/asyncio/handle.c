@@ -121,22 +121,21 @@ static PyObject *handle_describe(Handle *self) {
 static int handle_report(Handle *self) {
   if (is_fatal())
     return -1;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  PyObject *exception = take_exception();
   PyObject *source = handle_describe(self);
   PyObject *message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
   Py_XDECREF(source);
-  if (message == NULL) {
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
-    return -1;
+  int outcome = -1;
+  if (message != NULL) {
+    const char *text = PyUnicode_AsUTF8(message);
+    if (text == NULL)
+      PyErr_Clear(); /* it has no UTF-8 */
+    outcome =
+        loop_report_exception(self->loop, exception, text ? text : "Exception in callback",
+                              "handle", (PyObject *)self, "source_traceback", self->traceback);
   }
-  const char *text = PyUnicode_AsUTF8(message);
-  PyErr_Restore(type, value, traceback); /* rather than that the text has no UTF-8 */
-  int outcome = loop_report(self->loop, text ? text : "Exception in callback", "handle",
-                            (PyObject *)self, "source_traceback", self->traceback);
-  Py_DECREF(message);
+  Py_XDECREF(message);
+  Py_XDECREF(exception);
   return outcome;
 }
 

@@ -45,7 +45,7 @@ static PyObject *listener_accept_again(PyObject *object, PyObject *Py_UNUSED(ign
 /* Rather than drop connections, or spin: asyncio's pause of one second. */
 static int listener_back_off(Listener *self) {
   static PyMethodDef method = {"accept_again", listener_accept_again, METH_NOARGS, NULL};
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   if (loop_report(self->loop, "socket.accept() out of system resource", "socket", self->sock, NULL,
                   NULL) < 0)
     return -1;
@@ -143,7 +143,7 @@ static void listener_ready(Watch *watch, int events) {
         loop->error = true;
       return;
     } else {
-      PyErr_SetFromErrno(PyExc_OSError);
+      raise_errno();
       outcome = loop_report(loop, "socket.accept() failed", "socket", self->sock, NULL, NULL);
       if (outcome == 0)
         return;
@@ -157,10 +157,10 @@ static void listener_ready(Watch *watch, int events) {
 
 static const WatchKind listener_kind = {.size = sizeof(Watch), .ready = listener_ready};
 
-PyObject *loop_listen(Loop *self, PyObject *args) {
+PyObject *loop_listen(Loop *self, PyObject *const *args, Py_ssize_t nargs) {
   PyObject *sock, *factory, *server;
   int backlog;
-  if (!PyArg_ParseTuple(args, "OiOO", &sock, &backlog, &factory, &server) ||
+  if (arguments("_listen", args, nargs, "OiOO", &sock, &backlog, &factory, &server) < 0 ||
       loop_check_open(self) < 0)
     return NULL;
   int fd = fd_of(sock);

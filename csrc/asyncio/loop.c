@@ -1,7 +1,6 @@
 /* The services of the loop that the other files of this folder call: may it be
  * used here, what time is it, and where do its failures go. All with the GIL
  * held; only call_soon_threadsafe() comes from threads other than the loop's. */
-
 #include "asyncio.h"
 
 double loop_now(void) { return (double)uv_hrtime() * 1e-9; }
@@ -29,15 +28,8 @@ int loop_check_thread(Loop *self) {
   return -1;
 }
 
-int loop_report(Loop *self, const char *message, const char *name, PyObject *value,
-                const char *name2, PyObject *value2) {
-  if (is_fatal())
-    return -1;
-  PyObject *type, *exception, *traceback;
-  PyErr_Fetch(&type, &exception, &traceback);
-  PyErr_NormalizeException(&type, &exception, &traceback);
-  if (traceback != NULL)
-    PyException_SetTraceback(exception, traceback);
+int loop_report_exception(Loop *self, PyObject *exception, const char *message, const char *name,
+                          PyObject *value, const char *name2, PyObject *value2) {
   PyObject *context = Py_BuildValue("{ss}", "message", message), *answer = NULL;
   if (context != NULL &&
       (exception == NULL || PyDict_SetItem(context, str_exception, exception) == 0) &&
@@ -45,13 +37,18 @@ int loop_report(Loop *self, const char *message, const char *name, PyObject *val
       (value2 == NULL || PyDict_SetItemString(context, name2, value2) == 0))
     answer = PyObject_CallMethodOneArg((PyObject *)self, str_call_exception_handler, context);
   Py_XDECREF(context);
-  Py_XDECREF(type);
-  Py_XDECREF(exception);
-  Py_XDECREF(traceback);
-  if (answer == NULL)
+  Py_XDECREF(answer);
+  return answer == NULL ? -1 : 0;
+}
+
+int loop_report(Loop *self, const char *message, const char *name, PyObject *value,
+                const char *name2, PyObject *value2) {
+  if (is_fatal())
     return -1;
-  Py_DECREF(answer);
-  return 0;
+  PyObject *exception = take_exception();
+  int outcome = loop_report_exception(self, exception, message, name, value, name2, value2);
+  Py_XDECREF(exception);
+  return outcome;
 }
 
 int loop_note_time(Loop *self, PyObject *what, uint64_t start) {
@@ -68,7 +65,9 @@ int loop_note_time(Loop *self, PyObject *what, uint64_t start) {
   return answer == NULL ? -1 : 0;
 }
 
+PyObject *raise_errno(void) { return PyErr_SetFromErrno(PyExc_OSError); }
+
 PyObject *uv_failure(int code) {
   errno = -code;
-  return PyErr_SetFromErrno(PyExc_OSError);
+  return raise_errno();
 }

@@ -1,11 +1,8 @@
 /* BaseLoop: the type, its life, and its table of methods. uvworks.Loop is its
  * subclass in Python, which adds what need not be fast. */
-
-#include "asyncio.h"
+#include "transport.h"
 
 #include <structmember.h>
-
-#include "transport.h"
 
 static PyObject *Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored)) {
   return PyFloat_FromDouble(loop_now());
@@ -122,7 +119,8 @@ static void completions_ready(Watch *watch, int Py_UNUSED(events)) {
 
 static const WatchKind completions_kind = {.size = sizeof(Watch), .ready = completions_ready};
 
-/* _completion_queue(): a turn hands completions on by itself, so no reader stands for them. */
+/* _completion_queue(): the loop watches its queue itself, so Python need not add a
+ * reader for it as it does on other loops. */
 static PyObject *Loop__completion_queue(Loop *self, PyObject *Py_UNUSED(ignored)) {
   if (self->queue == NULL) {
     if (loop_check_open(self) < 0)
@@ -283,17 +281,17 @@ static PyMethodDef methods[] = {
      "sock_connect($self, sock, address)\n--\n\nConnect to a resolved address."},
     {"sock_accept", (PyCFunction)(void (*)(void))loop_sock_accept, METH_FASTCALL | METH_KEYWORDS,
      "sock_accept($self, sock)\n--\n\nA connection and its peer's address."},
-    {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_VARARGS | METH_KEYWORDS,
+    {"_stream", (PyCFunction)(void (*)(void))loop_stream, METH_FASTCALL | METH_KEYWORDS,
      "_stream($self, sock, protocol, *, waiter, extra, server)\n--\n\nA transport on a connected "
      "socket."},
-    {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_VARARGS | METH_KEYWORDS,
+    {"_datagram", (PyCFunction)(void (*)(void))loop_datagram, METH_FASTCALL | METH_KEYWORDS,
      "_datagram($self, sock, protocol, *, address, waiter, extra)\n--\n\nA transport of "
      "datagrams."},
-    {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_VARARGS | METH_KEYWORDS,
+    {"_read_pipe", (PyCFunction)(void (*)(void))loop_read_pipe, METH_FASTCALL | METH_KEYWORDS,
      "_read_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that reads."},
-    {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_VARARGS | METH_KEYWORDS,
+    {"_write_pipe", (PyCFunction)(void (*)(void))loop_write_pipe, METH_FASTCALL | METH_KEYWORDS,
      "_write_pipe($self, pipe, protocol, *, waiter, extra)\n--\n\nA transport that writes."},
-    {"_listen", (PyCFunction)loop_listen, METH_VARARGS,
+    {"_listen", (PyCFunction)(void (*)(void))loop_listen, METH_FASTCALL,
      "_listen($self, sock, backlog, factory, server)\n--\n\nAccept connections for factory()'s "
      "protocols."},
     {"_completion_queue", (PyCFunction)Loop__completion_queue, METH_NOARGS,

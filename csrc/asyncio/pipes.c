@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 PyTypeObject *ReadPipe_Type, *WritePipe_Type;
@@ -29,11 +28,6 @@ static const TransportKind write_kind = {WRITES, .read = pipe_hung_up};
 /* Of what is readable without having hung up, such as a character device. */
 static const TransportKind write_only_kind = {WRITES};
 
-static void pipe_report(Transport *self, const char *what) {
-  if (loop_report(self->loop, what, "transport", (PyObject *)self, "protocol", self->protocol) < 0)
-    transport_end_run(self);
-}
-
 /* Reading -------------------------------------------------------------------- */
 
 static void pipe_read(Transport *self) {
@@ -48,8 +42,10 @@ static void pipe_read(Transport *self) {
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     PyObject *answer = data ? transport_tell(self, str_data_received, data) : NULL;
     Py_XDECREF(data);
-    if (answer == NULL)
-      pipe_report(self, "Exception in callback Protocol.data_received()");
+    if (answer == NULL &&
+        loop_report(self->loop, "Exception in callback Protocol.data_received()", "transport",
+                    (PyObject *)self, "protocol", self->protocol) < 0)
+      transport_end_run(self);
     Py_XDECREF(answer);
   } else if (n == 0) {
     transport_debug(self, "%r was closed by peer", NULL);
@@ -62,19 +58,17 @@ static void pipe_read(Transport *self) {
     Py_XDECREF(eof);
   } else if (!would_block()) {
     bool terminal = errno == EIO; /* the other end of a pseudo-terminal has gone */
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     if (terminal) {
       transport_failed(self, self->kind->read_failed);
-    } else {
-      PyObject *type, *value, *traceback;
-      PyErr_Fetch(&type, &value, &traceback);
-      PyErr_NormalizeException(&type, &value, &traceback);
-      Py_INCREF(value);
-      PyErr_Restore(type, value, traceback);
-      pipe_report(self, self->kind->read_failed);
-      transport_force_close(self, value);
-      Py_DECREF(value);
+      return;
     }
+    PyObject *exception = take_exception();
+    if (loop_report_exception(self->loop, exception, self->kind->read_failed, "transport",
+                              (PyObject *)self, "protocol", self->protocol) < 0)
+      transport_end_run(self);
+    transport_force_close(self, exception);
+    Py_DECREF(exception);
   }
 }
 
@@ -112,6 +106,17 @@ static ssize_t pipe_send(int fd, struct iovec *parts, size_t count) {
   return n;
 }
 
+/* As asyncio does it, in one write: up to PIPE_BUF bytes that is atomic, so what
+ * several writers send is not mixed within it. */
+static PyObject *WritePipe_writelines(Transport *self, PyObject *list) {
+  PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+  PyObject *data = empty != NULL ? PyObject_CallMethodOneArg(empty, str_join, list) : NULL;
+  Py_XDECREF(empty);
+  PyObject *answer = data != NULL ? transport_write(self, data) : NULL;
+  Py_XDECREF(data);
+  return answer;
+}
+
 /* The end of the data is the end of the pipe. */
 static PyObject *WritePipe_write_eof(Transport *self, PyObject *Py_UNUSED(ignored)) {
   transport_close(self);
@@ -128,7 +133,7 @@ static PyMethodDef read_methods[] = {
 
 static PyMethodDef write_methods[] = {
     {"write", (PyCFunction)transport_write, METH_O, NULL},
-    {"writelines", (PyCFunction)transport_writelines, METH_O, NULL},
+    {"writelines", (PyCFunction)WritePipe_writelines, METH_O, NULL},
     {"write_eof", (PyCFunction)WritePipe_write_eof, METH_NOARGS, NULL},
     {"can_write_eof", (PyCFunction)WritePipe_can_write_eof, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -136,19 +141,15 @@ static PyMethodDef write_methods[] = {
 
 /* Making ----------------------------------------------------------------------- */
 
-static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool reads) {
-  static char *names[] = {"pipe", "protocol", "waiter", "extra", NULL};
-  PyObject *pipe, *protocol, *waiter = NULL, *extra = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO", names, &pipe, &protocol, &waiter,
-                                   &extra) ||
-      loop_check_open(self) < 0)
-    return NULL;
+/* given[]: pipe, protocol, waiter, extra. */
+static PyObject *pipe_make(Loop *self, PyObject *const *given, bool reads) {
+  PyObject *pipe = given[0];
   int fd = fd_of(pipe);
   if (fd < 0)
     return NULL;
   struct stat st;
   if (fstat(fd, &st) < 0)
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return raise_errno();
   bool device = S_ISCHR(st.st_mode);
   if (!device && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) {
     PyErr_SetString(PyExc_ValueError,
@@ -158,12 +159,12 @@ static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool re
   }
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return raise_errno();
   Transport *transport = transport_new(reads ? ReadPipe_Type : WritePipe_Type,
                                        reads    ? &read_kind
                                        : device ? &write_only_kind
                                                 : &write_kind,
-                                       self, fd, pipe, protocol, waiter, extra, NULL, false);
+                                       self, fd, pipe, given[1], given[2], given[3], NULL, false);
   if (transport == NULL)
     return NULL;
   if (transport->extra == NULL)
@@ -174,12 +175,22 @@ static PyObject *pipe_make(Loop *self, PyObject *args, PyObject *kwargs, bool re
   return (PyObject *)transport;
 }
 
-PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
-  return pipe_make(self, args, kwargs, true);
+PyObject *loop_read_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_read_pipe", {"pipe", "protocol", "waiter", "extra"}, 2, 2, false};
+  PyObject *given[4];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
+    return NULL;
+  return pipe_make(self, given, true);
 }
 
-PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs) {
-  return pipe_make(self, args, kwargs, false);
+PyObject *loop_write_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_write_pipe", {"pipe", "protocol", "waiter", "extra"}, 2, 2, false};
+  PyObject *given[4];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
+    return NULL;
+  return pipe_make(self, given, false);
 }
 
 int pipes_init(PyObject *module) {

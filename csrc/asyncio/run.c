@@ -18,7 +18,6 @@
  * cached time; it only bounds the poll, rounded down, and the rest is waited
  * for by ppoll(). So a timer is never early, and late by microseconds. */
 #define _GNU_SOURCE
-
 #include "asyncio.h"
 
 #include <math.h>

@@ -40,12 +40,11 @@ static int op_check_socket(SockOp *self) {
     return 0;
   PyObject *exception = take_exception();
   if (PyObject_HasAttrString(self->sock, "fileno")) {
-    errno = EBADF; /* a closed socket: what its own methods would say */
-    PyErr_SetFromErrno(PyExc_OSError);
+    uv_failure(UV_EBADF); /* a closed socket: what its own methods would say */
+    Py_DECREF(exception);
   } else {
-    raise_again(exception);
+    raise_taken(exception);
   }
-  Py_XDECREF(exception);
   return -1;
 }
 
@@ -63,8 +62,7 @@ static PySendResult op_finish(SockOp *self, PyObject **result) {
   PyObject *value = self->value, *exception = self->exception;
   self->value = self->exception = NULL;
   if (exception != NULL) {
-    raise_again(exception);
-    Py_DECREF(exception);
+    raise_taken(exception);
     return PYGEN_ERROR;
   }
   *result = value;
@@ -197,6 +195,7 @@ static PyTypeObject SockOp_Type = {
     .tp_methods = op_methods,
     .tp_getset = op_getset,
 };
+
 SockOp *op_new(Loop *loop, const char *name, OpKind kind, int direction, PyObject *sock) {
   SockOp *self = PyObject_GC_New(SockOp, &SockOp_Type);
   if (self == NULL)

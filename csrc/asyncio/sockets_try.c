@@ -20,7 +20,7 @@ static bool op_called(SockOp *self, Py_ssize_t n) {
     return true;
   if (would_block())
     return false;
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   op_end(self, NULL);
   return true;
 }
@@ -124,8 +124,7 @@ static bool op_try_connect(SockOp *self) {
         return false;
       }
       /* A UNIX server's queue is full: nothing is on its way. */
-      raise_again(exception);
-      Py_DECREF(exception);
+      raise_taken(exception);
     } else if (result == NULL && PyErr_ExceptionMatches(PyExc_InterruptedError)) {
       PyErr_Clear();
       return false;
@@ -141,13 +140,8 @@ static bool op_try_connect(SockOp *self) {
     op_end(self, Py_NewRef(Py_None));
     return true;
   }
-  PyObject *text = PyUnicode_FromFormat("Connect call failed %S", PyTuple_GET_ITEM(self->args, 0));
-  PyObject *exception = text ? PyObject_CallFunction(PyExc_OSError, "iO", error, text) : NULL;
-  Py_XDECREF(text);
-  if (exception != NULL) {
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-  }
+  PyObject *address = PyTuple_GET_ITEM(self->args, 0);
+  raise_os_error_text(error, PyUnicode_FromFormat("Connect call failed %S", address), NULL);
   op_end(self, NULL);
   return true;
 }

@@ -12,8 +12,6 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 PyTypeObject *Stream_Type;
 
@@ -65,7 +63,7 @@ static void stream_read_nothing(Transport *self, ssize_t n) {
   if (n == 0) {
     stream_eof(self);
   } else if (!would_block()) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     transport_failed(self, self->kind->read_failed);
   }
 }
@@ -176,7 +174,7 @@ static ssize_t stream_send(int fd, struct iovec *parts, size_t count) {
 
 static void stream_shutdown(Transport *self) {
   if (shutdown(self->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno();
     transport_failed(self, self->kind->write_failed);
   }
 }
@@ -210,18 +208,17 @@ void stream_set_nodelay(int fd, int family) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* SCTP and the like refuse */
 }
 
-PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"sock", "protocol", "waiter", "extra", "server", NULL};
-  PyObject *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO", names, &sock, &protocol, &waiter,
-                                   &extra, &server) ||
-      loop_check_open(self) < 0)
+PyObject *loop_stream(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      "_stream", {"sock", "protocol", "waiter", "extra", "server"}, 2, 2, false};
+  PyObject *given[5];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0 || loop_check_open(self) < 0)
     return NULL;
-  int fd = fd_of(sock);
+  int fd = fd_of(given[0]);
   if (fd < 0)
     return NULL;
-  Transport *stream = transport_new(Stream_Type, &stream_kind, self, fd, sock, protocol, waiter,
-                                    extra, server, false);
+  Transport *stream = transport_new(Stream_Type, &stream_kind, self, fd, given[0], given[1],
+                                    given[2], given[3], given[4], false);
   if (stream == NULL)
     return NULL;
   transport_keep_names(stream);

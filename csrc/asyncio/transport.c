@@ -4,7 +4,6 @@
  * transport was made: transport_ready() and the handles enter it. What they raise
  * closes the transport, but for SystemExit and KeyboardInterrupt, which end
  * the run. */
-
 #include "transport.h"
 
 #include <unistd.h>
@@ -135,7 +134,7 @@ static void transport_ready(Watch *watch, int events) {
     loop->error = true;
 }
 
-static const WatchKind transport_kind = {.size = sizeof(Watch), .ready = transport_ready};
+static const WatchKind transport_watch_kind = {.size = sizeof(Watch), .ready = transport_ready};
 
 int transport_set_protocol(Transport *self, PyObject *protocol) {
   int buffered = PyObject_IsInstance(protocol, buffered_protocol);
@@ -147,7 +146,7 @@ int transport_set_protocol(Transport *self, PyObject *protocol) {
   return 0;
 }
 
-static PyObject *or_null(PyObject *object) {
+static PyObject *transport_new_ref(PyObject *object) {
   return object == NULL || object == Py_None ? NULL : Py_NewRef(object);
 }
 
@@ -171,12 +170,12 @@ Transport *transport_new(PyTypeObject *type, const TransportKind *kind, Loop *lo
     if (self->extra == NULL)
       goto failed;
   }
-  if (watch_open(&self->watch, loop, fd, &transport_kind, (PyObject *)self, trusted) < 0) {
+  if (watch_open(&self->watch, loop, fd, &transport_watch_kind, (PyObject *)self, trusted) < 0) {
     if (kind->read != NULL || !PyErr_ExceptionMatches(PyExc_PermissionError))
       goto failed;
     PyErr_Clear(); /* a device that is always ready, such as /dev/null */
   }
-  self->server = or_null(server);
+  self->server = transport_new_ref(server);
   if (self->server != NULL) {
     PyObject *answer = PyObject_CallMethodOneArg(self->server, str__attach, (PyObject *)self);
     if (answer == NULL) {
@@ -185,8 +184,8 @@ Transport *transport_new(PyTypeObject *type, const TransportKind *kind, Loop *lo
     }
     Py_DECREF(answer);
   }
-  self->file = or_null(file);
-  self->waiter = or_null(waiter);
+  self->file = transport_new_ref(file);
+  self->waiter = transport_new_ref(waiter);
   self->fd = fd;
   return self;
 
@@ -240,8 +239,7 @@ static PyObject *transport_start(PyObject *object, PyObject *Py_UNUSED(ignored))
   }
   if (ending == NULL)
     Py_RETURN_NONE;
-  raise_again(ending);
-  Py_DECREF(ending);
+  raise_taken(ending);
   return NULL;
 }
 
@@ -305,7 +303,7 @@ void transport_wake_empty_waiter(Transport *self, PyObject *method, PyObject *ar
   Py_DECREF(waiter);
 }
 
-static int call_connection_lost(Transport *self, PyObject *exception) {
+static int transport_call_connection_lost(Transport *self, PyObject *exception) {
   if (self->loop == NULL)
     return 0;
   if (self->conn_lost == 0)
@@ -343,20 +341,20 @@ static int call_connection_lost(Transport *self, PyObject *exception) {
   return outcome;
 }
 
-static PyObject *connection_lost_handle(PyObject *self, PyObject *exception) {
-  if (call_connection_lost((Transport *)self, exception) < 0)
+static PyObject *transport_connection_lost_handle(PyObject *self, PyObject *exception) {
+  if (transport_call_connection_lost((Transport *)self, exception) < 0)
     return NULL;
   Py_RETURN_NONE;
 }
 
 void transport_connection_lost(Transport *self, PyObject *exception) {
   Py_INCREF(self);
-  call_connection_lost(self, exception);
+  transport_call_connection_lost(self, exception);
   Py_DECREF(self);
 }
 
 void transport_connection_lost_soon(Transport *self, PyObject *exception) {
-  static PyMethodDef method = {"connection_lost", connection_lost_handle, METH_O, NULL};
+  static PyMethodDef method = {"connection_lost", transport_connection_lost_handle, METH_O, NULL};
   self->conn_lost++;
   Py_INCREF(self); /* the watch's reference goes first */
   if (self->watch != NULL)

@@ -95,6 +95,7 @@ void transport_told(Transport *self, PyObject *result, const char *message); /* 
 /* write_queue.c: the methods, */
 PyObject *transport_write(Transport *self, PyObject *data);
 PyObject *transport_writelines(Transport *self, PyObject *list);
+void transport_raise_not_bytes_like(PyObject *data);
 /* the kinds' `flush`, */
 void transport_flush(Transport *self);
 void transport_flushed(Transport *self); /* some of the queue has been sent */
@@ -120,11 +121,11 @@ int address_parse(int family, PyObject *address, struct sockaddr_storage *out, s
 /* stream.c, listener.c, datagram.c, pipes.c */
 extern const TransportKind stream_kind;
 void stream_set_nodelay(int fd, int family);
-PyObject *loop_stream(Loop *self, PyObject *args, PyObject *kwargs);
-PyObject *loop_listen(Loop *self, PyObject *args);
-PyObject *loop_datagram(Loop *self, PyObject *args, PyObject *kwargs);
-PyObject *loop_read_pipe(Loop *self, PyObject *args, PyObject *kwargs);
-PyObject *loop_write_pipe(Loop *self, PyObject *args, PyObject *kwargs);
+PyObject *loop_stream(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_listen(Loop *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *loop_datagram(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_read_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *loop_write_pipe(Loop *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 int streams_init(PyObject *module);
 int listeners_init(PyObject *module);
 int datagrams_init(PyObject *module);

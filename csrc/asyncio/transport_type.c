@@ -1,6 +1,5 @@
 /* The types of the transports: what all of them have for Python, their life as
  * objects, and how each is made a subclass of asyncio's abstract class. */
-
 #include "transport.h"
 
 #include <structmember.h>
@@ -36,13 +35,20 @@ static PyObject *Transport__force_close(Transport *self, PyObject *exception) {
   return transport_none();
 }
 
-static PyObject *Transport__fatal_error(Transport *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"exc", "message", NULL};
-  PyObject *exception, *message = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|U", names, &exception, &message))
+static PyObject *Transport__fatal_error(Transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                        PyObject *kwnames) {
+  static const Parameters parameters = {"_fatal_error", {"exc", "message"}, 1, 2, false};
+  PyObject *given[2];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0)
     return NULL;
-  PyObject *text = message ? Py_NewRef(message) : PyUnicode_FromString("Fatal error on transport");
-  int outcome = text != NULL ? transport_fatal(self, exception, text) : -1;
+  if (given[1] != NULL && !PyUnicode_Check(given[1])) {
+    PyErr_Format(PyExc_TypeError, "_fatal_error(): message must be a str, not %.100s",
+                 Py_TYPE(given[1])->tp_name);
+    return NULL;
+  }
+  PyObject *text =
+      given[1] != NULL ? Py_NewRef(given[1]) : PyUnicode_FromString("Fatal error on transport");
+  int outcome = text != NULL ? transport_fatal(self, given[0], text) : -1;
   Py_XDECREF(text);
   if (outcome < 0)
     return NULL;
@@ -81,12 +87,13 @@ static PyObject *Transport_get_write_buffer_limits(Transport *self, PyObject *Py
   return Py_BuildValue("(nn)", (Py_ssize_t)self->low, (Py_ssize_t)self->high);
 }
 
-static PyObject *Transport_set_write_buffer_limits(Transport *self, PyObject *args,
-                                                   PyObject *kwargs) {
-  static char *names[] = {"high", "low", NULL};
-  PyObject *high = Py_None, *low = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", names, &high, &low))
+static PyObject *Transport_set_write_buffer_limits(Transport *self, PyObject *const *args,
+                                                   Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {"set_write_buffer_limits", {"high", "low"}, 0, 2, false};
+  PyObject *given[2];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0)
     return NULL;
+  PyObject *high = given[0] ? given[0] : Py_None, *low = given[1] ? given[1] : Py_None;
   Py_ssize_t h = HIGH_WATER, l = 0;
   if (low != Py_None && (l = PyNumber_AsSsize_t(low, PyExc_OverflowError)) == -1 &&
       PyErr_Occurred())
@@ -171,11 +178,13 @@ static PyObject *transport_known_extra(Transport *self, const char *name) {
   return tuple;
 }
 
-static PyObject *Transport_get_extra_info(Transport *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"name", "default", NULL};
-  PyObject *name, *fallback = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", names, &name, &fallback))
+static PyObject *Transport_get_extra_info(Transport *self, PyObject *const *args, Py_ssize_t nargs,
+                                          PyObject *kwnames) {
+  static const Parameters parameters = {"get_extra_info", {"name", "default"}, 1, 2, false};
+  PyObject *given[2];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0)
     return NULL;
+  PyObject *name = given[0], *fallback = given[1] ? given[1] : Py_None;
   if (self->extra != NULL) {
     PyObject *value = PyDict_GetItemWithError(self->extra, name);
     if (value != NULL || PyErr_Occurred())
@@ -287,16 +296,16 @@ static PyMethodDef common_methods[] = {
     {"abort", (PyCFunction)Transport_abort, METH_NOARGS, NULL},
     {"set_protocol", (PyCFunction)Transport_set_protocol, METH_O, NULL},
     {"get_protocol", (PyCFunction)Transport_get_protocol, METH_NOARGS, NULL},
-    {"get_extra_info", KEYWORDS(Transport_get_extra_info), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"get_extra_info", KEYWORDS(Transport_get_extra_info), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"is_reading", (PyCFunction)Transport_is_reading, METH_NOARGS, NULL},
     {"pause_reading", (PyCFunction)Transport_pause_reading, METH_NOARGS, NULL},
     {"resume_reading", (PyCFunction)Transport_resume_reading, METH_NOARGS, NULL},
     {"get_write_buffer_size", (PyCFunction)Transport_get_write_buffer_size, METH_NOARGS, NULL},
     {"get_write_buffer_limits", (PyCFunction)Transport_get_write_buffer_limits, METH_NOARGS, NULL},
     {"set_write_buffer_limits", KEYWORDS(Transport_set_write_buffer_limits),
-     METH_VARARGS | METH_KEYWORDS, NULL},
+     METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_force_close", (PyCFunction)Transport__force_close, METH_O, NULL},
-    {"_fatal_error", KEYWORDS(Transport__fatal_error), METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_fatal_error", KEYWORDS(Transport__fatal_error), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_make_empty_waiter", (PyCFunction)Transport__make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", (PyCFunction)Transport__reset_empty_waiter, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

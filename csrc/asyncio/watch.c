@@ -10,7 +10,6 @@
  * change what the kernel does for the parent. */
 #include "asyncio.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #ifdef __linux__
 #include <sys/epoll.h>

@@ -2,7 +2,6 @@
  * takes, and the rest from a queue when it is writable again. And the flow
  * control that comes of it: the protocol is told to pause above the high-water
  * mark and to resume at the low one. On the loop's thread, with the GIL. */
-
 #include "transport.h"
 
 enum { LOST_WRITES_LOGGED = 5, IOV = 64 };
@@ -154,7 +153,7 @@ static ssize_t transport_send(Transport *self, struct iovec *parts, size_t count
     return n;
   if (would_block())
     return 0;
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_errno();
   transport_failed(self, self->kind->write_failed);
   return -1;
 }
@@ -193,7 +192,7 @@ static int queue_rest(Transport *self) {
   return 0;
 }
 
-static void raise_not_bytes_like(PyObject *data) {
+void transport_raise_not_bytes_like(PyObject *data) {
   PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.200s'",
                Py_TYPE(data)->tp_name);
 }
@@ -207,7 +206,7 @@ PyObject *transport_write(Transport *self, PyObject *data) {
     size = (size_t)PyBytes_GET_SIZE(data);
   } else {
     if (!PyObject_CheckBuffer(data)) {
-      raise_not_bytes_like(data);
+      transport_raise_not_bytes_like(data);
       return NULL;
     }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
@@ -236,7 +235,7 @@ done:
 }
 
 /* At most IOV items, for that many buffers are held at once. */
-static int write_batch(Transport *self, PyObject **items, size_t count) {
+static int transport_write_batch(Transport *self, PyObject **items, size_t count) {
   Py_buffer views[IOV];
   struct iovec parts[IOV];
   size_t held = 0, total = 0;
@@ -277,7 +276,7 @@ PyObject *transport_writelines(Transport *self, PyObject *list) {
   size_t count = (size_t)PyTuple_GET_SIZE(items), done = 0;
   for (size_t i = 0; i < count; i++)
     if (!PyObject_CheckBuffer(PyTuple_GET_ITEM(items, i))) {
-      raise_not_bytes_like(PyTuple_GET_ITEM(items, i));
+      transport_raise_not_bytes_like(PyTuple_GET_ITEM(items, i));
       Py_DECREF(items);
       return NULL;
     }
@@ -285,7 +284,7 @@ PyObject *transport_writelines(Transport *self, PyObject *list) {
   if (transport_writable(self, "writelines")) {
     while (done < count && outcome == 0 && !self->conn_lost) {
       size_t batch = count - done < IOV ? count - done : IOV;
-      outcome = write_batch(self, &PyTuple_GET_ITEM(items, done), batch);
+      outcome = transport_write_batch(self, &PyTuple_GET_ITEM(items, done), batch);
       done += batch;
     }
     if (outcome == 0 && self->queue_count > 0)

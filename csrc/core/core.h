@@ -140,8 +140,9 @@ void raise_again(PyObject *exception); /* keeps it */
 void raise_taken(PyObject *exception); /* gives it away; none for NULL */
 bool is_fatal(void); /* the current exception is SystemExit or KeyboardInterrupt */
 PyObject *raise_os_error(int error, PyObject *path, PyObject *path2);
-PyObject *raise_os_error_text(int error, PyObject *text, PyObject *path); /* steals text */
-PyObject *raise_text(PyObject *class, PyObject *text);                    /* steals text */
+/* Steals text; path may be NULL. */
+PyObject *raise_os_error_text(int error, PyObject *text, PyObject *path);
+PyObject *raise_text(PyObject *class, PyObject *text); /* steals text */
 /* What a job's error says, unless that is its topic's own. */
 PyObject *raise_job_error(int error, PyObject *path, PyObject *path2, bool about_second);
 void raise_refused(int error, unsigned lane);

@@ -47,9 +47,9 @@ PyObject *raise_os_error(int error, PyObject *path, PyObject *path2) {
 }
 
 PyObject *raise_os_error_text(int error, PyObject *text, PyObject *path) {
-  raise_taken(text != NULL ? PyObject_CallFunction(PyExc_OSError, "iNO", error, text,
-                                                   path != NULL ? path : Py_None)
-                           : NULL);
+  if (text != NULL)
+    raise_taken(
+        PyObject_CallFunction(PyExc_OSError, path != NULL ? "iNO" : "iN", error, text, path));
   return NULL;
 }
 

@@ -1,4 +1,8 @@
-"""The arguments of the methods that are C: by position or by name, and what is refused, as asyncio has it."""
+"""The arguments of the methods that are C: by position or by name, and what is refused.
+
+asyncio refuses the same calls with the same exceptions; their texts may differ: of several arguments that are missing
+CPython names all, we the first.
+"""
 
 from __future__ import annotations
 
@@ -78,3 +82,37 @@ def test_by_name(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     assert loop.run_until_complete(untyped.sock_recv(n=10, sock=sock)) == b"x"
     untyped.add_reader(fd=sock, callback=nothing)
     assert untyped.remove_reader(fd=sock) is True
+
+
+async def test_transports_by_name(sock: socket.socket) -> None:
+    transport: Any
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=sock)
+    assert transport.get_extra_info(name="socket").fileno() == sock.fileno()
+    assert transport.get_extra_info("nothing", default=1) == 1
+    transport.set_write_buffer_limits(low=1, high=2)
+    assert transport.get_write_buffer_limits() == (1, 2)
+    for refused in (
+        lambda: transport.get_extra_info(),
+        lambda: transport.get_extra_info("socket", 1, 2),
+        lambda: transport.get_extra_info("socket", fallback=1),
+        lambda: transport.set_write_buffer_limits(1, high=2),
+    ):
+        with pytest.raises(TypeError, match="argument"):
+            refused()
+    transport.abort()
+
+
+async def test_datagrams_by_name() -> None:
+    transport: Any
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(10)
+        peer.bind(("127.0.0.1", 0))
+        transport.sendto(data=b"x", addr=peer.getsockname())
+        assert peer.recv(10) == b"x"
+    for refused in (lambda: transport.sendto(), lambda: transport.sendto(b"x", address=None)):
+        with pytest.raises(TypeError, match="argument"):
+            refused()
+    transport.abort()

@@ -310,6 +310,23 @@ async def test_a_pipe_takes_any_iterable_of_lines() -> None:
         os.close(r)
 
 
+async def test_lines_are_one_write() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # a read is what one write has sent
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, ours)
+    lines = [b"%03d\n" % i for i in range(200)]
+    with theirs:
+        theirs.setblocking(False)
+        transport.writelines(lines)
+        assert theirs.recv(2000) == b"".join(lines)
+        transport.writelines([])
+        with pytest.raises(TypeError, match="sequence item 1: expected a bytes-like object, str found"):
+            transport.writelines([b"a", "b"])  # type: ignore[list-item]
+        with pytest.raises(BlockingIOError):
+            theirs.recv(2000)
+        transport.close()
+        await asyncio.sleep(0)
+
+
 async def test_the_null_device_can_be_written_to() -> None:
     null = open(os.devnull, "wb", 0)
     transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, null)
