@@ -4,7 +4,6 @@
 #include "zlib_jobs.h"
 
 #include <limits.h>
-#include <string.h>
 #include <zlib.h>
 
 typedef struct {
