@@ -49,7 +49,7 @@ uvw_zlib_facts uvw_zlib_facts_of(int format);
   X(CORRUPT, "the input is not what it should be")                                                 \
   X(TRUNCATED, "it ends too early")                                                                \
   X(TOO_LARGE, "the output would exceed its limit")                                                \
-  X(NO_MEMORY, "")                                                                                 \
+  X(NO_MEMORY, "there was none left")                                                              \
   X(MISUSED, "parameters that the codec refuses")
 
 /* What a job on a stream does beside passing data on. */
