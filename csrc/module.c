@@ -4,47 +4,6 @@
 #include "asyncio/asyncio.h"
 #include "core/core.h"
 
-Hooks hooks;
-
-static PyObject *core_setup(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"attach",
-                          "start",
-                          "park",
-                          "saturated",
-                          "same_file",
-                          "special_file",
-                          "get_running_loop",
-                          "cancelled_error",
-                          "invalid_state",
-                          NULL};
-  Hooks h;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOO", names, &h.attach, &h.start, &h.park,
-                                   &h.saturated, &h.same_file, &h.special_file, &h.get_running_loop,
-                                   &h.cancelled_error, &h.invalid_state))
-    return NULL;
-  if (hooks.attach != NULL) {
-    PyErr_SetString(PyExc_RuntimeError, "setup() was called before");
-    return NULL;
-  }
-  hooks = h;
-  Py_INCREF(h.attach);
-  Py_INCREF(h.start);
-  Py_INCREF(h.park);
-  Py_INCREF(h.saturated);
-  Py_INCREF(h.same_file);
-  Py_INCREF(h.special_file);
-  Py_INCREF(h.get_running_loop);
-  Py_INCREF(h.cancelled_error);
-  Py_INCREF(h.invalid_state);
-  Py_RETURN_NONE;
-}
-
-static PyMethodDef methods[] = {
-    {"setup", (PyCFunction)(void (*)(void))core_setup, METH_VARARGS | METH_KEYWORDS,
-     "Give the module what it needs of Python, once."},
-    {NULL, NULL, 0, NULL},
-};
-
 static int exec_module(PyObject *module) {
   static bool executed;
   if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
@@ -62,8 +21,9 @@ static int exec_module(PyObject *module) {
     PyErr_Format(PyExc_ImportError, "the engine did not start: %s", uv_strerror(error));
     return -1;
   }
-  static PyMethodDef *const topics[] = {submit_methods, calls_methods,  dns_methods,
-                                        zlib_methods,   crypto_methods, crypto_keys_methods};
+  static PyMethodDef *const topics[] = {hooks_methods,      submit_methods, calls_methods,
+                                        dns_methods,        zlib_methods,   crypto_methods,
+                                        crypto_keys_methods};
   for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++)
     if (PyModule_AddFunctions(module, topics[i]) < 0)
       return -1;
@@ -88,7 +48,6 @@ static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "uvworks._core",
     .m_doc = "The GIL-keeping path between event loops and the engine.",
-    .m_methods = methods,
     .m_slots = slots,
 };
 

@@ -13,6 +13,7 @@ import pytest
 
 import uvworks
 from uvworks import crypto, dns, errors, fs, pool, uv, zlib
+from uvworks._engine import core
 
 SOURCES = Path(__file__).parent.parent
 PYTHON = sorted((SOURCES / "src" / "uvworks").rglob("*.py"))
@@ -245,3 +246,26 @@ def test_the_stubs_name_what_the_modules_have(name: str) -> None:
     declared = {found for found in declared if not found.startswith("_")}  # types that only the stub has
     real = {found for found in vars(sys.modules[f"uvworks.{name}"]) if not found.startswith("_")}
     assert declared == real
+
+
+@pytest.mark.parametrize("path", sorted((SOURCES / "src" / "uvworks" / "fs").glob("*.py")), ids=lambda path: path.name)
+def test_fs_names_operations_and_flags_that_there_are(path: Path) -> None:
+    """The stub lets any name pass: the engine's table has them."""
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_fs"
+    }
+    assert used <= set(dir(core.fs))
+    assert used or "core.fs" not in path.read_text()
+
+
+def test_no_two_static_functions_of_the_lower_layers_have_one_name() -> None:
+    """A name leads to one place, in a debugger and in a search."""
+    places: dict[str, list[str]] = {}
+    for layer in ("engine", "core"):
+        for path in sorted((CSRC / layer).glob("*.c")):
+            for name in set(re.findall(r"^static [^;={]*?\b(\w+)\(", path.read_text(), re.MULTILINE)):
+                places.setdefault(name, []).append(f"{layer}/{path.name}")
+    assert len(places) > 300
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -17,7 +17,7 @@ typedef struct {
 
 static _Thread_local PyThreadState *worker_state;
 
-static void name_thread(void) {
+static void call_name_thread(void) {
   PyObject *threading = PyImport_ImportModule("threading");
   PyObject *thread =
       threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
@@ -36,7 +36,7 @@ static void call_enter(void) {
   }
   PyGILState_Ensure();
   worker_state = PyThreadState_Get();
-  name_thread();
+  call_name_thread();
 }
 
 static void call_leave(void) { PyEval_SaveThread(); }
@@ -99,7 +99,7 @@ static int call_run(uvw_job *job) {
 
 /* For concurrent.futures: whoever waits may be any thread, so the worker
  * itself sets the future. */
-static int executor_run(uvw_job *job) {
+static int call_run_for_executor(uvw_job *job) {
   CallJob *self = job->token;
   PyObject *answer = PyObject_CallMethod(self->target, "set_running_or_notify_cancel", NULL);
   if (answer == Py_True) {
@@ -125,7 +125,7 @@ static int executor_run(uvw_job *job) {
 static void call_destroy(uvw_job *job) { PyMem_RawFree(job); }
 
 static const uvw_kind call_kind = {"call", call_run, call_destroy, call_enter, call_leave};
-static const uvw_kind executor_kind = {"executor", executor_run, call_destroy, call_enter,
+static const uvw_kind executor_kind = {"executor", call_run_for_executor, call_destroy, call_enter,
                                        call_leave};
 
 static PyObject *call_shape(Job *self, uvw_job *job) {
@@ -139,7 +139,7 @@ static PyObject *call_shape(Job *self, uvw_job *job) {
 }
 
 /* For the bare loop: callback(exception, value). */
-static int callback_deliver(Job *self, uvw_job *job) {
+static int call_deliver(Job *self, uvw_job *job) {
   PyObject *value = call_shape(self, job);
   PyObject *exception = value == NULL ? take_exception() : NULL;
   PyObject *callback = ((CallJob *)self)->target; /* it may lead back to us */
@@ -163,7 +163,7 @@ static const JobKind awaited_call = {
     .size = sizeof(CallJob), .shape = call_shape, .visit = call_visit, .drop = call_drop};
 static const JobKind callback_call = {.size = sizeof(CallJob),
                                       .shape = call_shape,
-                                      .deliver = callback_deliver,
+                                      .deliver = call_deliver,
                                       .visit = call_visit,
                                       .drop = call_drop};
 
@@ -205,7 +205,7 @@ static PyObject *call_submit(CallJob *job, const uvw_kind *kind, int lane) {
   return job_submit(&job->base, engine_job);
 }
 
-static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
+static int call_check_count(Py_ssize_t nargs, Py_ssize_t least) {
   if (nargs >= least)
     return 0;
   PyErr_SetString(PyExc_TypeError, "too few arguments");
@@ -215,7 +215,7 @@ static int check_count(Py_ssize_t nargs, Py_ssize_t least) {
 /* call(lane, func, *args, **kwargs): for the running loop. */
 static PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
                            PyObject *kwnames) {
-  int lane = check_count(nargs, 2) < 0 ? -1 : lane_index(args[0]);
+  int lane = call_check_count(nargs, 2) < 0 ? -1 : lane_index(args[0]);
   CallJob *job =
       lane >= 0 ? call_new(&awaited_call, NULL, true, args + 1, nargs - 1, kwnames) : NULL;
   if (job == NULL || job_open(&job->base) < 0) {
@@ -228,7 +228,7 @@ static PyObject *core_call(PyObject *Py_UNUSED(module), PyObject *const *args, P
 /* call_executor(future, lane, func, *args, **kwargs) */
 static PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const *args,
                                     Py_ssize_t nargs, PyObject *kwnames) {
-  int lane = check_count(nargs, 3) < 0 ? -1 : lane_index(args[1]);
+  int lane = call_check_count(nargs, 3) < 0 ? -1 : lane_index(args[1]);
   CallJob *job =
       lane >= 0 ? call_new(&awaited_call, args[0], false, args + 2, nargs - 2, kwnames) : NULL;
   if (job == NULL || job_open_for(&job->base, NULL) < 0) {
@@ -241,7 +241,7 @@ static PyObject *core_call_executor(PyObject *Py_UNUSED(module), PyObject *const
 /* call_queue(queue, callback, lane, func): for the bare loop. */
 static PyObject *core_call_queue(PyObject *Py_UNUSED(module), PyObject *const *args,
                                  Py_ssize_t nargs, PyObject *kwnames) {
-  int lane = check_count(nargs, 4) < 0 ? -1 : lane_index(args[2]);
+  int lane = call_check_count(nargs, 4) < 0 ? -1 : lane_index(args[2]);
   if (lane < 0)
     return NULL;
   if (!Py_IS_TYPE(args[0], &CompletionQueue_Type)) {

@@ -75,7 +75,7 @@ struct Job {
 
 extern PyTypeObject Job_Type, CompletionQueue_Type;
 
-/* Given by _engine.py once. */
+/* hooks.c: given by _engine.py once */
 typedef struct {
   PyObject *attach;    /* (loop) -> CompletionQueue */
   PyObject *start;     /* () -> None: starts the pool */
@@ -142,7 +142,7 @@ bool is_fatal(void); /* the current exception is SystemExit or KeyboardInterrupt
 PyObject *raise_os_error(int error, PyObject *path, PyObject *path2);
 /* Steals text; path may be NULL. */
 PyObject *raise_os_error_text(int error, PyObject *text, PyObject *path);
-PyObject *raise_text(PyObject *class, PyObject *text); /* steals text */
+PyObject *raise_text(PyObject *class, PyObject *text); /* or a tuple of arguments; steals it */
 /* What a job's error says, unless that is its topic's own. */
 PyObject *raise_job_error(int error, PyObject *path, PyObject *path2, bool about_second);
 void raise_refused(int error, unsigned lane);
@@ -197,7 +197,7 @@ PyObject *add_namespace(PyObject *module, const char *name, const Constant *cons
 
 /* Each topic's functions for the module. */
 extern PyMethodDef calls_methods[], crypto_methods[], crypto_keys_methods[], dns_methods[],
-    submit_methods[], zlib_methods[];
+    hooks_methods[], submit_methods[], zlib_methods[];
 int crypto_init(PyObject *module);
 int dns_init(void);
 int fs_init(PyObject *module);

@@ -24,7 +24,7 @@ static PyObject *key_object(EVP_PKEY *key) {
 /* Arguments ------------------------------------------------------------------- */
 
 /* A capsule, or a key's text. */
-static int as_key(PyObject *value, CryptoJob *job, uvw_key_source *source) {
+static int key_as_source(PyObject *value, CryptoJob *job, uvw_key_source *source) {
   if (!PyCapsule_CheckExact(value))
     return PyObject_GetBuffer(value, &job->views[UVW_KEY_TEXT], PyBUF_SIMPLE);
   source->key = PyCapsule_GetPointer(value, KEY_NAME);
@@ -32,16 +32,16 @@ static int as_key(PyObject *value, CryptoJob *job, uvw_key_source *source) {
 }
 
 /* None is none. */
-static int as_digest(PyObject *value, const char *argument, const EVP_MD **md) {
+static int key_as_digest(PyObject *value, const char *argument, const EVP_MD **md) {
   return value == Py_None || (*md = crypto_digest(value, argument)) != NULL ? 0 : -1;
 }
 
 /* NULL is none. What is too long is no name of OpenSSL's, cut or not. */
-static void copy_name(char out[UVW_NAME_SIZE], const char *name) {
+static void key_copy_name(char out[UVW_NAME_SIZE], const char *name) {
   snprintf(out, UVW_NAME_SIZE, "%s", name != NULL ? name : "");
 }
 
-static int check_curve(const char *name) {
+static int key_check_curve(const char *name) {
   int id = EC_curve_nist2nid(name);
   if (id == NID_undef)
     id = OBJ_sn2nid(name);
@@ -53,7 +53,7 @@ static int check_curve(const char *name) {
   return group != NULL ? 0 : -1;
 }
 
-static int check_cipher(const char *name) {
+static int key_check_cipher(const char *name) {
   EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
   EVP_CIPHER_free(cipher);
   ERR_clear_error();
@@ -62,15 +62,15 @@ static int check_cipher(const char *name) {
   return cipher != NULL ? 0 : -1;
 }
 
-static int as_encoding(int structure, const char *cipher, uvw_key_encoding *out) {
+static int key_as_encoding(int structure, const char *cipher, uvw_key_encoding *out) {
   if (structure < 0 || structure >= UVW_KEY_STRUCTURE_COUNT) {
     PyErr_Format(PyExc_ValueError, "structure: unknown number %d", structure);
     return -1;
   }
-  if (cipher != NULL && check_cipher(cipher) < 0)
+  if (cipher != NULL && key_check_cipher(cipher) < 0)
     return -1;
   out->structure = structure;
-  copy_name(out->cipher, cipher);
+  key_copy_name(out->cipher, cipher);
   return 0;
 }
 
@@ -120,14 +120,14 @@ static PyObject *core_generate_key_pair(PyObject *Py_UNUSED(module), PyObject *c
                 &a.explicit_curve, &job->views[UVW_PRIME], &a.generator, &structures[UVW_PUBLIC],
                 &encoding[UVW_PUBLIC].pem, &structures[UVW_PRIVATE], &encoding[UVW_PRIVATE].pem,
                 &cipher, &job->views[UVW_PASSPHRASE]) < 0 ||
-      (strcmp(type, "EC") == 0 && check_curve(group != NULL ? group : "") < 0) ||
-      as_encoding(structures[UVW_PUBLIC], NULL, &encoding[UVW_PUBLIC]) < 0 ||
-      as_encoding(structures[UVW_PRIVATE], cipher, &encoding[UVW_PRIVATE]) < 0 ||
-      as_digest(digest, "hash_algorithm", &a.md) < 0 ||
-      as_digest(mgf1_digest, "mgf1_hash_algorithm", &a.mgf1_md) < 0)
+      (strcmp(type, "EC") == 0 && key_check_curve(group != NULL ? group : "") < 0) ||
+      key_as_encoding(structures[UVW_PUBLIC], NULL, &encoding[UVW_PUBLIC]) < 0 ||
+      key_as_encoding(structures[UVW_PRIVATE], cipher, &encoding[UVW_PRIVATE]) < 0 ||
+      key_as_digest(digest, "hash_algorithm", &a.md) < 0 ||
+      key_as_digest(mgf1_digest, "mgf1_hash_algorithm", &a.mgf1_md) < 0)
     return crypto_refuse(job);
-  copy_name(a.type, type);
-  copy_name(a.group, group);
+  key_copy_name(a.type, type);
+  key_copy_name(a.group, group);
   return crypto_submit(job, &uvw_crypto_generate, &a, NULL, 0);
 }
 
@@ -150,7 +150,7 @@ static PyObject *core_export_key(PyObject *Py_UNUSED(module), PyObject *const *a
   if (job == NULL ||
       arguments("export_key", args, nargs, "Opipzy", &key, &a.source.private_key, &structure,
                 &a.encoding.pem, &cipher, &job->views[UVW_PASSPHRASE]) < 0 ||
-      as_encoding(structure, cipher, &a.encoding) < 0 ||
+      key_as_encoding(structure, cipher, &a.encoding) < 0 ||
       (a.source.key = PyCapsule_GetPointer(key, KEY_NAME)) == NULL)
     return crypto_refuse(job);
   return crypto_submit(job, &uvw_crypto_export, &a, NULL, 0);
@@ -184,7 +184,7 @@ static PyObject *core_sign(PyObject *Py_UNUSED(module), PyObject *const *args, P
   if (job == NULL ||
       arguments("sign", args, nargs, "bOyOiip", &job->views[UVW_DATA], &key,
                 &job->views[UVW_PASSPHRASE], &digest, &a.padding, &a.salt_length, &a.p1363) < 0 ||
-      as_digest(digest, "algorithm", &a.md) < 0 || as_key(key, job, &a.source) < 0)
+      key_as_digest(digest, "algorithm", &a.md) < 0 || key_as_source(key, job, &a.source) < 0)
     return crypto_refuse(job);
   a.changeable = !PyBytes_CheckExact(job->views[UVW_DATA].obj);
   return crypto_submit(job, &uvw_crypto_sign, &a, NULL, 0);
@@ -199,7 +199,7 @@ static PyObject *core_verify(PyObject *Py_UNUSED(module), PyObject *const *args,
       arguments("verify", args, nargs, "bbOyOiip", &job->views[UVW_DATA],
                 &job->views[UVW_SIGNATURE], &key, &job->views[UVW_PASSPHRASE], &digest, &a.padding,
                 &a.salt_length, &a.p1363) < 0 ||
-      as_digest(digest, "algorithm", &a.md) < 0 || as_key(key, job, &a.source) < 0)
+      key_as_digest(digest, "algorithm", &a.md) < 0 || key_as_source(key, job, &a.source) < 0)
     return crypto_refuse(job);
   return crypto_submit(job, &uvw_crypto_verify, &a, NULL, 0);
 }

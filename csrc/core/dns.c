@@ -39,20 +39,20 @@ int dns_init(void) {
 
 /* Results ------------------------------------------------------------------ */
 
-static PyObject *family_object(int family) {
+static PyObject *dns_family(int family) {
   return family == AF_INET    ? Py_NewRef(enums.inet)
          : family == AF_INET6 ? Py_NewRef(enums.inet6)
                               : PyLong_FromLong(family);
 }
 
-static PyObject *type_object(int type) {
+static PyObject *dns_type(int type) {
   return type == SOCK_STREAM  ? Py_NewRef(enums.stream)
          : type == SOCK_DGRAM ? Py_NewRef(enums.dgram)
          : type == SOCK_RAW   ? Py_NewRef(enums.raw)
                               : PyLong_FromLong(type);
 }
 
-static PyObject *shape_address(const struct sockaddr *address, socklen_t length) {
+static PyObject *dns_shape_address(const struct sockaddr *address, socklen_t length) {
   PyObject *known = address_tuple(address, length);
   if (known != NULL || PyErr_Occurred())
     return known;
@@ -61,14 +61,14 @@ static PyObject *shape_address(const struct sockaddr *address, socklen_t length)
   return Py_BuildValue("iy#", address->sa_family, address->sa_data, rest);
 }
 
-static PyObject *shape_entry(const struct addrinfo *found) {
+static PyObject *dns_shape_entry(const struct addrinfo *found) {
   const char *name = found->ai_canonname != NULL ? found->ai_canonname : "";
   PyObject *items[] = {
-      family_object(found->ai_family),
-      type_object(found->ai_socktype),
+      dns_family(found->ai_family),
+      dns_type(found->ai_socktype),
       PyLong_FromLong(found->ai_protocol),
       PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "surrogateescape"),
-      shape_address(found->ai_addr, found->ai_addrlen),
+      dns_shape_address(found->ai_addr, found->ai_addrlen),
   };
   enum { COUNT = sizeof(items) / sizeof(items[0]) };
   PyObject *entry = PyTuple_New(COUNT);
@@ -85,10 +85,10 @@ static PyObject *shape_entry(const struct addrinfo *found) {
   return entry;
 }
 
-static PyObject *shape_list(const struct addrinfo *found) {
+static PyObject *dns_shape_list(const struct addrinfo *found) {
   PyObject *list = PyList_New(0);
   for (; list != NULL && found != NULL; found = found->ai_next) {
-    PyObject *entry = shape_entry(found);
+    PyObject *entry = dns_shape_entry(found);
     if (entry == NULL || PyList_Append(list, entry) < 0)
       Py_CLEAR(list);
     Py_XDECREF(entry);
@@ -96,42 +96,38 @@ static PyObject *shape_list(const struct addrinfo *found) {
   return list;
 }
 
-static PyObject *shape_names(const char *name, const char *port) {
+static PyObject *dns_shape_names(const char *name, const char *port) {
   PyObject *host = PyUnicode_DecodeUTF8(name, (Py_ssize_t)strlen(name), "surrogateescape");
   return host != NULL ? Py_BuildValue("Ns", host, port) : NULL;
 }
 
-static PyObject *raise_code(int code) {
+static PyObject *dns_raise_code(int code) {
   if (code == EAI_SYSTEM)
     return raise_os_error(errno, NULL, NULL);
   if (code == EAI_MEMORY)
     return PyErr_NoMemory();
-  PyObject *arguments = Py_BuildValue("is", code, gai_strerror(code));
-  if (arguments != NULL)
-    PyErr_SetObject(gaierror, arguments);
-  Py_XDECREF(arguments);
-  return NULL;
+  return raise_text(gaierror, Py_BuildValue("is", code, gai_strerror(code)));
 }
 
 static PyObject *dns_raise(uvw_dns *dns) {
-  return dns->job.error == UVW_EGAI ? raise_code(dns->code)
+  return dns->job.error == UVW_EGAI ? dns_raise_code(dns->code)
                                     : raise_os_error(dns->job.error, NULL, NULL);
 }
 
-static PyObject *shape_getaddrinfo(Job *Py_UNUSED(self), uvw_job *job) {
+static PyObject *dns_shape_getaddrinfo(Job *Py_UNUSED(self), uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
-  return dns->job.error != 0 ? dns_raise(dns) : shape_list(dns->found);
+  return dns->job.error != 0 ? dns_raise(dns) : dns_shape_list(dns->found);
 }
 
-static PyObject *shape_getnameinfo(Job *Py_UNUSED(self), uvw_job *job) {
+static PyObject *dns_shape_getnameinfo(Job *Py_UNUSED(self), uvw_job *job) {
   uvw_dns *dns = (uvw_dns *)job;
-  return dns->job.error != 0 ? dns_raise(dns) : shape_names(dns->name, dns->port);
+  return dns->job.error != 0 ? dns_raise(dns) : dns_shape_names(dns->name, dns->port);
 }
 
 /* Arguments ---------------------------------------------------------------- */
 
 /* The text of a bytes object, without NULs; it lives as long as that. */
-static const char *plain_text(PyObject *bytes, const char *name) {
+static const char *dns_plain_text(PyObject *bytes, const char *name) {
   const char *text = PyBytes_AS_STRING(bytes);
   if (strlen(text) == (size_t)PyBytes_GET_SIZE(bytes))
     return text;
@@ -140,7 +136,7 @@ static const char *plain_text(PyObject *bytes, const char *name) {
 }
 
 /* Whether the idna codec would give ASCII text back as it is. */
-static bool labels_fit(const char *text, Py_ssize_t length) {
+static bool dns_labels_fit(const char *text, Py_ssize_t length) {
   Py_ssize_t start = 0;
   for (Py_ssize_t i = 0; i <= length; i++) {
     if (i < length && text[i] != '.')
@@ -152,13 +148,13 @@ static bool labels_fit(const char *text, Py_ssize_t length) {
   return true;
 }
 
-static int host_argument(PyObject *given, PyObject **keep, const char **out) {
+static int dns_as_host(PyObject *given, PyObject **keep, const char **out) {
   *out = NULL;
   if (given == Py_None)
     return 0;
   if (PyUnicode_Check(given)) {
     if (PyUnicode_IS_ASCII(given) &&
-        labels_fit((const char *)PyUnicode_1BYTE_DATA(given), PyUnicode_GET_LENGTH(given)))
+        dns_labels_fit((const char *)PyUnicode_1BYTE_DATA(given), PyUnicode_GET_LENGTH(given)))
       *keep = PyUnicode_AsASCIIString(given);
     else
       *keep = PyUnicode_AsEncodedString(given, "idna", NULL);
@@ -171,12 +167,12 @@ static int host_argument(PyObject *given, PyObject **keep, const char **out) {
   } else {
     PyErr_Format(PyExc_TypeError, "host: expected str, bytes or None, got %R", given);
   }
-  if (*keep == NULL || (*out = plain_text(*keep, "host")) == NULL)
+  if (*keep == NULL || (*out = dns_plain_text(*keep, "host")) == NULL)
     return -1;
   return 0;
 }
 
-static int port_argument(PyObject *given, PyObject **keep, const char **out) {
+static int dns_as_port(PyObject *given, PyObject **keep, const char **out) {
   *out = NULL;
   if (given == Py_None)
     return 0;
@@ -199,13 +195,13 @@ static int port_argument(PyObject *given, PyObject **keep, const char **out) {
   } else {
     PyErr_Format(PyExc_TypeError, "port: expected int, str, bytes or None, got %R", given);
   }
-  if (*keep == NULL || (*out = plain_text(*keep, "port")) == NULL)
+  if (*keep == NULL || (*out = dns_plain_text(*keep, "port")) == NULL)
     return -1;
   return 0;
 }
 
 /* What getaddrinfo() answers from the text alone, zones included. */
-static bool needs_no_resolver(const char *host, const char *service) {
+static bool dns_needs_no_resolver(const char *host, const char *service) {
   if (service != NULL && service[strspn(service, "0123456789")] != '\0')
     return false;
   return host == NULL || Py_ISDIGIT(host[0]) || strchr(host, ':') != NULL;
@@ -213,7 +209,7 @@ static bool needs_no_resolver(const char *host, const char *service) {
 
 /* Jobs --------------------------------------------------------------------- */
 
-static PyObject *make_key(const char *host, const char *service, const struct addrinfo *hints) {
+static PyObject *dns_make_key(const char *host, const char *service, const struct addrinfo *hints) {
   /* A host holds no NUL, so nothing else has these bytes. */
   return PyBytes_FromFormat("%i %i %i %i%s%s%c%s%s", hints->ai_family, hints->ai_socktype,
                             hints->ai_protocol, hints->ai_flags, host != NULL ? " h" : " ",
@@ -223,16 +219,16 @@ static PyObject *make_key(const char *host, const char *service, const struct ad
 
 static const JobKind getaddrinfo_kind = {
     .size = sizeof(Lead),
-    .shape = shape_getaddrinfo,
+    .shape = dns_shape_getaddrinfo,
     .deliver = lead_deliver,
     .abandon = lead_close,
     .drop = lead_close,
 };
-static const JobKind getnameinfo_kind = {.size = sizeof(Job), .shape = shape_getnameinfo};
+static const JobKind getnameinfo_kind = {.size = sizeof(Job), .shape = dns_shape_getnameinfo};
 
 /* A lookup that equal ones may join, borrowed from its queue's table. */
-static Lead *start_lookup(CompletionQueue *queue, PyObject *key, const char *host,
-                          const char *service, const struct addrinfo *hints) {
+static Lead *dns_start_lookup(CompletionQueue *queue, PyObject *key, const char *host,
+                              const char *service, const struct addrinfo *hints) {
   Job *lead = job_new(&getaddrinfo_kind);
   if (lead == NULL || job_open_for(lead, queue) < 0)
     goto failed;
@@ -255,17 +251,17 @@ failed:
 }
 
 /* A waiter for the lookup, which is the one in flight or a new one. */
-static PyObject *look_up(const char *host, const char *service, const struct addrinfo *hints) {
+static PyObject *dns_look_up(const char *host, const char *service, const struct addrinfo *hints) {
   CompletionQueue *queue = NULL;
   Lead *lead = NULL;
-  PyObject *key = make_key(host, service, hints);
+  PyObject *key = dns_make_key(host, service, hints);
   Job *waiter = key != NULL ? waiter_new() : NULL;
   if (waiter != NULL && job_open(waiter) == 0) {
     queue = (CompletionQueue *)Py_NewRef((PyObject *)waiter->queue);
     waiter->queue = NULL; /* the lead has one */
     lead = lead_find(queue, key);
     if (lead == NULL && !PyErr_Occurred())
-      lead = start_lookup(queue, key, host, service, hints);
+      lead = dns_start_lookup(queue, key, host, service, hints);
   }
   if (lead != NULL)
     lead_join(lead, waiter);
@@ -286,26 +282,25 @@ static PyObject *core_getaddrinfo(PyObject *Py_UNUSED(module), PyObject *const *
   if (arguments("getaddrinfo", args, nargs, "OOiiii", &host_given, &port_given, &hints.ai_family,
                 &hints.ai_socktype, &hints.ai_protocol, &hints.ai_flags) < 0)
     return NULL;
-  if (host_argument(host_given, &keep, &host) < 0 ||
-      port_argument(port_given, &keep2, &service) < 0 ||
+  if (dns_as_host(host_given, &keep, &host) < 0 || dns_as_port(port_given, &keep2, &service) < 0 ||
       PySys_Audit("socket.getaddrinfo", "OOiii", host_given, port_given, hints.ai_family,
                   hints.ai_socktype, hints.ai_protocol) < 0)
     goto out;
-  if (needs_no_resolver(host, service)) {
+  if (dns_needs_no_resolver(host, service)) {
     struct addrinfo numeric = hints, *found = NULL;
     numeric.ai_flags |= host != NULL ? AI_NUMERICHOST : 0;
     int code = getaddrinfo(host, service, &numeric, &found);
     if (code == 0) {
-      result = shape_list(found);
+      result = dns_shape_list(found);
       freeaddrinfo(found);
       goto out;
     }
     if (code != EAI_NONAME || host == NULL) {
-      raise_code(code);
+      dns_raise_code(code);
       goto out;
     }
   }
-  result = look_up(host, service, &hints);
+  result = dns_look_up(host, service, &hints);
 out:
   Py_XDECREF(keep);
   Py_XDECREF(keep2);
@@ -313,20 +308,27 @@ out:
 }
 
 /* (host, port[, flowinfo[, scope_id]]) with a numeric host. */
-static int address_argument(PyObject *given, struct sockaddr_storage *out, socklen_t *length) {
+static int dns_as_address(PyObject *given, struct sockaddr_storage *out, socklen_t *length) {
   const char *host;
   int port;
-  unsigned flow = 0, scope = 0;
-  if (!PyTuple_Check(given)) {
-    PyErr_Format(PyExc_TypeError, "sockaddr: expected a tuple, got %R", given);
+  int64_t flow = 0, scope = 0;
+  char format[] = "sill";
+  Py_ssize_t count = PyTuple_Check(given) ? PyTuple_GET_SIZE(given) : 0;
+  if (count < 2 || count > 4) {
+    PyErr_Format(PyExc_TypeError,
+                 "sockaddr: expected a tuple (host, port[, flowinfo[, scope_id]]), got %R", given);
     return -1;
   }
-  if (!PyArg_ParseTuple(given, "si|II;sockaddr: expected (host, port[, flowinfo[, scope_id]])",
-                        &host, &port, &flow, &scope))
+  format[count] = '\0';
+  if (arguments("sockaddr", &PyTuple_GET_ITEM(given, 0), count, format, &host, &port, &flow,
+                &scope) < 0)
     return -1;
-  if (port < 0 || port > 65535 || flow > 0xfffff) {
-    PyErr_SetString(PyExc_OverflowError, port < 0 || port > 65535 ? "port must be 0-65535"
-                                                                  : "flowinfo must be 0-1048575");
+  const char *wrong = port < 0 || port > 65535          ? "port must be 0-65535"
+                      : flow < 0 || flow > 0xfffff      ? "flowinfo must be 0-1048575"
+                      : scope < 0 || scope > UINT32_MAX ? "scope_id must be 0-4294967295"
+                                                        : NULL;
+  if (wrong != NULL) {
+    PyErr_SetString(PyExc_OverflowError, wrong);
     return -1;
   }
   if (PySys_Audit("socket.getnameinfo", "(O)", given) < 0)
@@ -336,21 +338,21 @@ static int address_argument(PyObject *given, struct sockaddr_storage *out, sockl
   PyOS_snprintf(service, sizeof(service), "%d", port);
   int code = getaddrinfo(host, service, &hints, &found);
   if (code != 0) {
-    raise_code(code);
+    dns_raise_code(code);
     return -1;
   }
   memcpy(out, found->ai_addr, found->ai_addrlen);
   *length = found->ai_addrlen;
   freeaddrinfo(found);
-  if (out->ss_family == AF_INET && PyTuple_GET_SIZE(given) != 2) {
-    PyErr_SetString(PyExc_OSError, "IPv4 sockaddr must be 2 tuple");
+  if (out->ss_family == AF_INET && count != 2) {
+    raise_text(PyExc_OSError, PyUnicode_FromString("IPv4 sockaddr must be 2 tuple"));
     return -1;
   }
   if (out->ss_family == AF_INET6) {
     struct sockaddr_in6 *in = (struct sockaddr_in6 *)out;
-    in->sin6_flowinfo = htonl(flow);
-    if (PyTuple_GET_SIZE(given) == 4)
-      in->sin6_scope_id = scope;
+    in->sin6_flowinfo = htonl((uint32_t)flow);
+    if (count == 4)
+      in->sin6_scope_id = (uint32_t)scope;
   }
   return 0;
 }
@@ -363,13 +365,13 @@ static PyObject *core_getnameinfo(PyObject *Py_UNUSED(module), PyObject *const *
   struct sockaddr_storage address;
   socklen_t length;
   if (arguments("getnameinfo", args, nargs, "Oi", &given, &flags) < 0 ||
-      address_argument(given, &address, &length) < 0)
+      dns_as_address(given, &address, &length) < 0)
     return NULL;
   if ((flags & NI_NUMERICHOST) != 0 && (flags & NI_NUMERICSERV) != 0) {
     char name[NI_MAXHOST], port[NI_MAXSERV];
     int code = getnameinfo((struct sockaddr *)&address, length, name, sizeof(name), port,
                            sizeof(port), flags);
-    return code == 0 ? shape_names(name, port) : raise_code(code);
+    return code == 0 ? dns_shape_names(name, port) : dns_raise_code(code);
   }
   Job *job = job_new(&getnameinfo_kind);
   if (job == NULL || job_open(job) < 0)

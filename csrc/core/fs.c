@@ -39,7 +39,7 @@ static PyTypeObject *stat_result;
  * items: float times, nanosecond times, and three Linux fields. */
 enum { STAT_FLOATS = 10, STAT_NANOSECONDS = 13, STAT_REST = 16, STAT_FIELDS = 19 };
 
-static int find_stat_result(void) {
+static int fs_find_stat_result(void) {
   PyObject *os = PyImport_ImportModule("os");
   if (os == NULL)
     return -1;
@@ -66,7 +66,7 @@ static int find_stat_result(void) {
 #define st_ctim st_ctimespec
 #endif
 
-static PyObject *shape_stat(const struct stat *st) {
+static PyObject *fs_shape_stat(const struct stat *st) {
   PyObject *result = PyStructSequence_New(stat_result);
   if (result == NULL)
     return NULL;
@@ -115,7 +115,7 @@ static PyObject *shape_stat(const struct stat *st) {
   return result;
 }
 
-static PyObject *name_object(const FsJob *self, const char *name, size_t length) {
+static PyObject *fs_name(const FsJob *self, const char *name, size_t length) {
   if (PyBytes_Check(self->path.shown))
     return PyBytes_FromStringAndSize(name, (Py_ssize_t)length);
   return PyUnicode_DecodeFSDefaultAndSize(name, (Py_ssize_t)length);
@@ -130,7 +130,7 @@ static int fs_take(Job *job, uvw_job *engine_job) {
   for (size_t at = 0; at < fs->length;) {
     char type = fs->buffer[at++];
     size_t length = strlen(fs->buffer + at);
-    PyObject *item = name_object(self, fs->buffer + at, length);
+    PyObject *item = fs_name(self, fs->buffer + at, length);
     if (item != NULL && self->option != NULL) {
       PyObject *kind = PyUnicode_FromStringAndSize(&type, 1);
       PyObject *args[] = {item, self->path.shown, kind};
@@ -180,7 +180,7 @@ static int fs_park(uvw_job *engine_job) {
   return engine_job->ask == UVW_ASK_WRITABLE && fs->fd2 >= 0 ? fs->fd2 : fs->fd;
 }
 
-static PyObject *shape_content(FsJob *self, uvw_fs *fs) {
+static PyObject *fs_shape_content(FsJob *self, uvw_fs *fs) {
   Py_ssize_t length = (Py_ssize_t)fs->length;
   if (self->option != NULL) {
     const char *encoding = PyUnicode_AsUTF8(self->option);
@@ -195,7 +195,7 @@ static PyObject *shape_content(FsJob *self, uvw_fs *fs) {
   return content;
 }
 
-static PyObject *shape_list(FsJob *self, uvw_fs *fs) {
+static PyObject *fs_shape_list(FsJob *self, uvw_fs *fs) {
   if (fs_take(&self->base, &fs->job) < 0)
     return NULL;
   PyObject *list = self->content;
@@ -216,7 +216,7 @@ static PyObject *fs_raise(FsJob *self, uvw_fs *fs) {
                                                     (unsigned long long)fs->max_size),
                                path);
   if (fs->error_path != NULL) {
-    PyObject *below = name_object(self, fs->error_path, strlen(fs->error_path));
+    PyObject *below = fs_name(self, fs->error_path, strlen(fs->error_path));
     if (below != NULL)
       raise_os_error(error, below, NULL);
     Py_XDECREF(below);
@@ -233,14 +233,14 @@ static PyObject *fs_shape(Job *job, uvw_job *engine_job) {
     return fs_raise(self, fs);
   switch (uvw_fs_operations[fs->op].result) {
   case UVW_FS_STAT_RESULT:
-    return shape_stat(&fs->st);
+    return fs_shape_stat(&fs->st);
   case UVW_FS_CONTENT:
-    return shape_content(self, fs);
+    return fs_shape_content(self, fs);
   case UVW_FS_ENTRIES:
-    return shape_list(self, fs);
+    return fs_shape_list(self, fs);
   case UVW_FS_NAME:
     if (fs->buffer != NULL)
-      return name_object(self, fs->buffer, fs->length);
+      return fs_name(self, fs->buffer, fs->length);
     break; /* mkdir that had nothing to make */
   case UVW_FS_NOTHING:
     break;
@@ -336,7 +336,7 @@ int fs_init(PyObject *module) {
       UVW_FS_FLAGS(FLAG)
 #undef FLAG
           {NULL, 0}};
-  PyObject *namespace = find_stat_result() == 0 ? add_namespace(module, "fs", flags) : NULL;
+  PyObject *namespace = fs_find_stat_result() == 0 ? add_namespace(module, "fs", flags) : NULL;
   int outcome = namespace != NULL ? 0 : -1;
   for (int op = 0; op < UVW_FS_OP_COUNT && outcome == 0; op++)
     outcome = fs_add_function(namespace, op);

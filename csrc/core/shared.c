@@ -26,7 +26,7 @@ int lead_open(Lead *lead, PyObject *key) {
 }
 
 /* From here on nobody joins. */
-static void leave_table(Lead *lead) {
+static void lead_leave_table(Lead *lead) {
   CompletionQueue *queue = lead->base.queue;
   if (queue == NULL || queue->shared == NULL)
     return;
@@ -47,7 +47,7 @@ void lead_join(Lead *lead, Job *waiter) {
     lead->waiters = waiter;
 }
 
-static Lead *unlink_waiter(Job *waiter) {
+static Lead *waiter_unlink(Job *waiter) {
   Lead *lead = ((Waiter *)waiter)->lead;
   if (lead == NULL)
     return NULL;
@@ -61,7 +61,7 @@ static Lead *unlink_waiter(Job *waiter) {
 }
 
 static void waiter_leave(Job *waiter) {
-  Lead *lead = unlink_waiter(waiter);
+  Lead *lead = waiter_unlink(waiter);
   if (lead != NULL && lead->waiters == NULL)
     job_abandon(&lead->base);
 }
@@ -77,9 +77,9 @@ void lead_close(Job *self) {
   Lead *lead = (Lead *)self;
   if (lead->key == NULL)
     return;
-  leave_table(lead);
+  lead_leave_table(lead);
   while (lead->waiters != NULL)
-    unlink_waiter(lead->waiters);
+    waiter_unlink(lead->waiters);
   Py_CLEAR(lead->key);
 }
 
@@ -88,10 +88,10 @@ void lead_close(Job *self) {
 int lead_deliver(Job *self, uvw_job *job) {
   Lead *lead = (Lead *)self;
   PyObject *raised = NULL;
-  leave_table(lead);
+  lead_leave_table(lead);
   while (lead->waiters != NULL) {
     Job *waiter = (Job *)Py_NewRef((PyObject *)lead->waiters);
-    unlink_waiter(waiter);
+    waiter_unlink(waiter);
     PyObject *value = self->kind->shape(self, job);
     PyObject *exception = value == NULL ? take_exception() : NULL;
     if (job_settle(waiter, value, exception, raised == NULL) < 0) {

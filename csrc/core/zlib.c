@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-static PyObject *make_error; /* (trouble, number, code, message) -> exception */
-static const char capsule_name[] = "uvworks._core.zlib_stream";
+static PyObject *zlib_make_error; /* (trouble, number, code, message) -> exception */
+static const char zlib_capsule_name[] = "uvworks._core.zlib_stream";
 
 /* How long the loop's thread may compress by itself, in nanoseconds, before
  * it has to go on with its loop. */
@@ -64,14 +64,14 @@ static PyObject *zlib_raise(ZlibJob *self, int error, const uvw_zlib_failure *fa
   if (error == UVW_EFAILED && failure->trouble == UVW_ZLIB_NO_MEMORY)
     return PyErr_NoMemory();
   if (error == UVW_EFAILED) {
-    raise_taken(PyObject_CallFunction(make_error, "iizz", failure->trouble, failure->number,
+    raise_taken(PyObject_CallFunction(zlib_make_error, "iizz", failure->trouble, failure->number,
                                       failure->code, failure->message));
     return NULL;
   }
   return raise_job_error(error, self->path.shown, self->path2.shown, about_target);
 }
 
-static PyObject *shape_output(Job *job, uvw_job *engine_job) {
+static PyObject *zlib_shape_output(Job *job, uvw_job *engine_job) {
   ZlibJob *self = (ZlibJob *)job;
   uvw_zlib *z = (uvw_zlib *)engine_job;
   if (engine_job->error != 0)
@@ -84,16 +84,16 @@ static PyObject *shape_output(Job *job, uvw_job *engine_job) {
 }
 
 /* (output, bytes of input used, whether the compressed data has ended) */
-static PyObject *shape_all(Job *self, uvw_job *job) {
+static PyObject *zlib_shape_all(Job *self, uvw_job *job) {
   uvw_zlib *z = (uvw_zlib *)job;
-  PyObject *output = shape_output(self, job);
+  PyObject *output = zlib_shape_output(self, job);
   return output != NULL
              ? Py_BuildValue("NnN", output, (Py_ssize_t)z->offset, PyBool_FromLong(z->ended))
              : NULL;
 }
 
 /* Of a file: how long it has become. */
-static PyObject *shape_file(Job *self, uvw_job *job) {
+static PyObject *zlib_shape_file(Job *self, uvw_job *job) {
   uvw_zlib_file *f = (uvw_zlib_file *)job;
   return job->error == 0 ? PyLong_FromUnsignedLongLong(f->total)
                          : zlib_raise((ZlibJob *)self, job->error, &f->failure, f->about_target);
@@ -105,12 +105,13 @@ static PyObject *shape_file(Job *self, uvw_job *job) {
    .grant = zlib_grant,                                                                            \
    .visit = zlib_visit,                                                                            \
    .drop = zlib_drop}
-static const JobKind output_kind = ZLIB_KIND(shape_output), all_kind = ZLIB_KIND(shape_all),
-                     file_kind = ZLIB_KIND(shape_file);
+static const JobKind zlib_output_kind = ZLIB_KIND(zlib_shape_output),
+                     zlib_all_kind = ZLIB_KIND(zlib_shape_all),
+                     zlib_file_kind = ZLIB_KIND(zlib_shape_file);
 
 /* Arguments --------------------------------------------------------------- */
 
-static int as_bytes(PyObject *value, const void **data, size_t *size) {
+static int zlib_as_bytes(PyObject *value, const void **data, size_t *size) {
   if (value == Py_None)
     return 0;
   if (!PyBytes_Check(value)) {
@@ -124,7 +125,7 @@ static int as_bytes(PyObject *value, const void **data, size_t *size) {
 
 /* (level, window_bits, mem_level, strategy, dictionary, params); what it
  * refers to lives as long as the tuple. */
-static int as_config(PyObject *format, PyObject *options, uvw_zlib_config *config) {
+static int zlib_as_config(PyObject *format, PyObject *options, uvw_zlib_config *config) {
   const void *params = NULL;
   size_t size = 0;
   config->total = UINT64_MAX;
@@ -137,15 +138,16 @@ static int as_config(PyObject *format, PyObject *options, uvw_zlib_config *confi
       as_int(PyTuple_GET_ITEM(options, 1), "window_bits", &config->window_bits) < 0 ||
       as_int(PyTuple_GET_ITEM(options, 2), "mem_level", &config->mem_level) < 0 ||
       as_int(PyTuple_GET_ITEM(options, 3), "strategy", &config->strategy) < 0 ||
-      as_bytes(PyTuple_GET_ITEM(options, 4), &config->dictionary, &config->dictionary_size) < 0 ||
-      as_bytes(PyTuple_GET_ITEM(options, 5), &params, &size) < 0)
+      zlib_as_bytes(PyTuple_GET_ITEM(options, 4), &config->dictionary, &config->dictionary_size) <
+          0 ||
+      zlib_as_bytes(PyTuple_GET_ITEM(options, 5), &params, &size) < 0)
     return -1;
   config->params = params;
   config->param_count = size / (2 * sizeof(*config->params));
   return 0;
 }
 
-static void set_data(uvw_zlib_args *a, const ZlibJob *job) {
+static void zlib_set_data(uvw_zlib_args *a, const ZlibJob *job) {
   a->data = job->data.buf;
   a->size = (size_t)job->data.len;
   a->changeable = !PyBytes_Check(job->data.obj);
@@ -155,7 +157,7 @@ static void set_data(uvw_zlib_args *a, const ZlibJob *job) {
 
 /* Does a small job at once, as long as the loop has had its turn lately.
  * Returns a new reference to the result, NULL with an exception, or NULL. */
-static PyObject *try_now(ZlibJob *job, uvw_zlib *z) {
+static PyObject *zlib_try_now(ZlibJob *job, uvw_zlib *z) {
   CompletionQueue *queue = job->base.queue;
   if (queue->busy_now > NOW_MOST)
     return NULL;
@@ -166,7 +168,7 @@ static PyObject *try_now(ZlibJob *job, uvw_zlib *z) {
 }
 
 /* Steals the job. */
-static PyObject *zlib_pass_on(ZlibJob *job, const uvw_zlib_args *a, uint64_t now_most) {
+static PyObject *zlib_submit(ZlibJob *job, const uvw_zlib_args *a, uint64_t now_most) {
   PyObject *result = NULL;
   uvw_zlib *z = NULL;
   if (job_open(&job->base) < 0)
@@ -180,7 +182,7 @@ static PyObject *zlib_pass_on(ZlibJob *job, const uvw_zlib_args *a, uint64_t now
     goto out;
   }
   if (a->size <= now_most && a->stream == NULL)
-    result = try_now(job, z);
+    result = zlib_try_now(job, z);
   if (result == NULL && !PyErr_Occurred())
     return job_submit(&job->base, &z->job);
   uvw_job_free(&z->job);
@@ -199,18 +201,18 @@ static PyObject *core_zlib(PyObject *Py_UNUSED(module), PyObject *const *args, P
   if (arguments("zlib", args, nargs, "ObOiuup", &format, &data, &options, &a.flush, &a.limit,
                 &now_most, &info) < 0)
     goto failed;
-  ZlibJob *job = (ZlibJob *)job_new(info ? &all_kind : &output_kind);
+  ZlibJob *job = (ZlibJob *)job_new(info ? &zlib_all_kind : &zlib_output_kind);
   if (job == NULL)
     goto failed;
   job->data = data;
-  if (as_config(format, options, &a.config) < 0) {
+  if (zlib_as_config(format, options, &a.config) < 0) {
     Py_DECREF(job);
     return NULL;
   }
-  set_data(&a, job);
+  zlib_set_data(&a, job);
   a.config.total = a.size;
   job->options = Py_NewRef(options);
-  return zlib_pass_on(job, &a, now_most);
+  return zlib_submit(job, &a, now_most);
 
 failed:
   buffer_release(&data);
@@ -219,8 +221,8 @@ failed:
 
 /* Streams ----------------------------------------------------------------- */
 
-static void free_stream(PyObject *capsule) {
-  uvw_zlib_stream_unref(PyCapsule_GetPointer(capsule, capsule_name));
+static void zlib_free_stream(PyObject *capsule) {
+  uvw_zlib_stream_unref(PyCapsule_GetPointer(capsule, zlib_capsule_name));
 }
 
 /* zlib_stream(format, options, total) */
@@ -230,13 +232,13 @@ static PyObject *core_zlib_stream(PyObject *Py_UNUSED(module), PyObject *const *
   PyObject *format, *options;
   uint64_t total;
   if (arguments("zlib_stream", args, nargs, "OOu", &format, &options, &total) < 0 ||
-      as_config(format, options, &config) < 0)
+      zlib_as_config(format, options, &config) < 0)
     return NULL;
   config.total = total;
   uvw_zlib_stream *stream = uvw_zlib_stream_new(&config);
   if (stream == NULL)
     return PyErr_NoMemory();
-  PyObject *capsule = PyCapsule_New(stream, capsule_name, free_stream);
+  PyObject *capsule = PyCapsule_New(stream, zlib_capsule_name, zlib_free_stream);
   if (capsule == NULL)
     uvw_zlib_stream_unref(stream);
   return capsule;
@@ -247,16 +249,16 @@ static PyObject *core_zlib_write(PyObject *Py_UNUSED(module), PyObject *const *a
                                  Py_ssize_t nargs) {
   uvw_zlib_args a = {0};
   PyObject *stream;
-  ZlibJob *job = (ZlibJob *)job_new(&all_kind);
+  ZlibJob *job = (ZlibJob *)job_new(&zlib_all_kind);
   if (job == NULL ||
       arguments("zlib_write", args, nargs, "Oibiuuii", &stream, &a.action, &job->data, &a.flush,
                 &a.limit, &a.enough, &a.config.level, &a.config.strategy) < 0 ||
-      (a.stream = PyCapsule_GetPointer(stream, capsule_name)) == NULL) {
+      (a.stream = PyCapsule_GetPointer(stream, zlib_capsule_name)) == NULL) {
     Py_XDECREF(job);
     return NULL;
   }
-  set_data(&a, job);
-  return zlib_pass_on(job, &a, 0);
+  zlib_set_data(&a, job);
+  return zlib_submit(job, &a, 0);
 }
 
 /* Files ------------------------------------------------------------------- */
@@ -268,11 +270,11 @@ static PyObject *core_zlib_file(PyObject *Py_UNUSED(module), PyObject *const *ar
   PyObject *format, *options;
   uint64_t limit;
   int flush;
-  ZlibJob *job = (ZlibJob *)job_new(&file_kind);
+  ZlibJob *job = (ZlibJob *)job_new(&zlib_file_kind);
   if (job == NULL ||
       arguments("zlib_file", args, nargs, "OffOiu", &format, &job->path, &job->path2, &options,
                 &flush, &limit) < 0 ||
-      as_config(format, options, &config) < 0)
+      zlib_as_config(format, options, &config) < 0)
     goto failed;
   job->options = Py_NewRef(options);
   if (job_open(&job->base) < 0)
@@ -315,36 +317,42 @@ static PyObject *core_crc32(PyObject *Py_UNUSED(module), PyObject *const *args, 
 
 /* zlib_setup(make_error) */
 static PyObject *core_zlib_setup(PyObject *Py_UNUSED(module), PyObject *function) {
-  Py_XSETREF(make_error, Py_NewRef(function));
+  Py_XSETREF(zlib_make_error, Py_NewRef(function));
   Py_RETURN_NONE;
 }
 
-int zlib_init(PyObject *module) {
-#define NUMBER(name)                                                                               \
-  {                                                                                                \
-    #name, UVW_ZLIB_##name                                                                         \
+/* core.zlib_formats: name -> (number, library, encodes, flush, finish, last_flush) */
+static int zlib_add_formats(PyObject *module) {
+  static const Constant formats[] = {
+#define FORMAT(NAME, number, codec) {#NAME, number},
+      UVW_ZLIB_FORMATS(FORMAT)
+#undef FORMAT
+          {NULL, 0}};
+  PyObject *all = PyDict_New();
+  int outcome = all != NULL ? 0 : -1;
+  for (const Constant *format = formats; outcome == 0 && format->name != NULL; format++) {
+    uvw_zlib_facts facts = uvw_zlib_facts_of((int)format->value);
+    PyObject *entry =
+        Py_BuildValue("lsNiii", format->value, facts.library, PyBool_FromLong(facts.encodes),
+                      facts.flush, facts.finish, facts.last_flush);
+    outcome = entry != NULL ? PyDict_SetItemString(all, format->name, entry) : -1;
+    Py_XDECREF(entry);
   }
-  static const Constant numbers[] = {NUMBER(DEFLATE),
-                                     NUMBER(INFLATE),
-                                     NUMBER(GZIP),
-                                     NUMBER(GUNZIP),
-                                     NUMBER(DEFLATE_RAW),
-                                     NUMBER(INFLATE_RAW),
-                                     NUMBER(UNZIP),
-                                     NUMBER(BROTLI_DECODE),
-                                     NUMBER(BROTLI_ENCODE),
-                                     NUMBER(ZSTD_COMPRESS),
-                                     NUMBER(ZSTD_DECOMPRESS),
-                                     NUMBER(CORRUPT),
-                                     NUMBER(TRUNCATED),
-                                     NUMBER(TOO_LARGE),
-                                     NUMBER(MISUSED),
-                                     NUMBER(WRITE),
-                                     NUMBER(PARAMS),
-                                     NUMBER(RESET),
-                                     {NULL, 0}};
+  if (outcome == 0)
+    outcome = PyModule_AddObjectRef(module, "zlib_formats", all);
+  Py_XDECREF(all);
+  return outcome;
+}
+
+int zlib_init(PyObject *module) {
+  static const Constant numbers[] = {
+#define NUMBER(NAME, about) {#NAME, UVW_ZLIB_##NAME},
+      UVW_ZLIB_TROUBLES(NUMBER) UVW_ZLIB_ACTIONS(NUMBER)
 #undef NUMBER
-  return add_namespace(module, "zlib_numbers", numbers) != NULL ? 0 : -1;
+          {NULL, 0}};
+  if (add_namespace(module, "zlib_numbers", numbers) == NULL)
+    return -1;
+  return zlib_add_formats(module);
 }
 
 PyMethodDef zlib_methods[] = {

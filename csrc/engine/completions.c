@@ -1,5 +1,5 @@
-/* Completions: where the finished jobs of one loop collect until its thread takes
- * them, and how that thread is woken.
+/* Completions: where the finished jobs of one loop collect until its thread
+ * takes them, and how that thread is woken.
  *
  * They are counted: the loop holds one reference and each of its jobs one.
  * The descriptors are closed with the last reference, so a worker that is
@@ -9,7 +9,6 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* A job: made by its submitter, told to stop, freed, and where it ends when
  * nobody waits for it. What happens in between is drawn in engine.h. Any thread
- * may call this; none of it takes a lock. */
+ * may call this. Only uvw_job_free() may take a lock, that of the buffers. */
 #include "internal.h"
 
 #include <string.h>

@@ -2,7 +2,6 @@
  * lives as long as the process, so its name may be read without the mutex. */
 #include "internal.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define E uvw__engine

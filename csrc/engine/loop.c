@@ -2,10 +2,10 @@
  * uvw_loop_stop() may come from elsewhere.
  *
  * Completions reach Python through one hook, called between phases only: the
- * descriptor of the loop's completions is polled like any other, the poll callback
- * notes that something waits, and the check handle after the poll phase calls
- * the hook once for all of it. A byte in the signal pipe calls the hook too,
- * so that an interpreter gets to see its signals. */
+ * descriptor of the loop's completions is polled like any other, the poll
+ * callback notes that something waits, and the check handle after the poll
+ * phase calls the hook once for all of it. A byte in the signal pipe calls the
+ * hook too, so that an interpreter gets to see its signals. */
 #include "internal.h"
 
 #include <stdlib.h>

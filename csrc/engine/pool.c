@@ -22,9 +22,9 @@ static void pool_after_fork_in_parent(void) {
 
 /* The child has this thread alone: no pump, no worker, and nobody who would
  * finish the jobs. Jobs and completions of the parent are left as they are;
- * completions know by their generation that they are stale. The forking thread took the
- * mutexes, but a sanitizer and some systems hold that against the child, so
- * they are made anew. */
+ * completions know by their generation that they are stale. The forking thread
+ * took the mutexes, but a sanitizer and some systems hold that against the
+ * child, so they are made anew. */
 static void pool_after_fork_in_child(void) {
   uvw__buffers_init();
   uvw__orphans_init();

@@ -14,7 +14,6 @@
  * work, sees that no step has ended for a while and takes part itself. */
 #include "internal.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

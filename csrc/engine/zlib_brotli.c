@@ -128,8 +128,11 @@ static size_t brotli_encoder_weight(const uvw_zlib_config *config) {
 
 const uvw__codec_ops uvw__brotli_encode_ops = {
     .size = sizeof(encoder),
+    .library = "brotli",
     .encodes = true,
+    .flush = BROTLI_OPERATION_FLUSH,
     .finish = BROTLI_OPERATION_FINISH,
+    .last_flush = BROTLI_OPERATION_FINISH,
     .open = brotli_encoder_open,
     .step = brotli_encoder_step,
     .reset = brotli_encoder_reset,
@@ -194,7 +197,10 @@ static size_t brotli_decoder_weight(const uvw_zlib_config *config) {
 
 const uvw__codec_ops uvw__brotli_decode_ops = {
     .size = sizeof(decoder),
+    .library = "brotli",
+    .flush = BROTLI_OPERATION_FLUSH,
     .finish = BROTLI_OPERATION_FINISH,
+    .last_flush = BROTLI_OPERATION_FINISH,
     .open = brotli_decoder_open,
     .step = brotli_decoder_step,
     .reset = brotli_decoder_reset,

@@ -9,22 +9,19 @@
 #define ROOM ((size_t)256 << 10)
 
 static const uvw__codec_ops *const codec_of_format[] = {
-    [UVW_ZLIB_DEFLATE] = &uvw__deflate_ops,
-    [UVW_ZLIB_INFLATE] = &uvw__inflate_ops,
-    [UVW_ZLIB_GZIP] = &uvw__deflate_ops,
-    [UVW_ZLIB_GUNZIP] = &uvw__inflate_ops,
-    [UVW_ZLIB_DEFLATE_RAW] = &uvw__deflate_ops,
-    [UVW_ZLIB_INFLATE_RAW] = &uvw__inflate_ops,
-    [UVW_ZLIB_UNZIP] = &uvw__inflate_ops,
-    [UVW_ZLIB_BROTLI_DECODE] = &uvw__brotli_decode_ops,
-    [UVW_ZLIB_BROTLI_ENCODE] = &uvw__brotli_encode_ops,
-    [UVW_ZLIB_ZSTD_COMPRESS] = &uvw__zstd_encode_ops,
-    [UVW_ZLIB_ZSTD_DECOMPRESS] = &uvw__zstd_decode_ops,
+#define FORMAT(NAME, number, codec) [UVW_ZLIB_##NAME] = &uvw__##codec##_ops,
+    UVW_ZLIB_FORMATS(FORMAT)
+#undef FORMAT
 };
 
 const uvw__codec_ops *uvw__codec_ops_of(int format) {
   int count = sizeof(codec_of_format) / sizeof(codec_of_format[0]);
   return format > 0 && format < count ? codec_of_format[format] : &uvw__inflate_ops;
+}
+
+uvw_zlib_facts uvw_zlib_facts_of(int format) {
+  const uvw__codec_ops *ops = uvw__codec_ops_of(format);
+  return (uvw_zlib_facts){ops->library, ops->encodes, ops->flush, ops->finish, ops->last_flush};
 }
 
 int uvw__codec_fail(uvw__codec *codec, int trouble, int number, const char *code,

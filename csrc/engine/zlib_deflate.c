@@ -4,7 +4,6 @@
 #include "zlib_jobs.h"
 
 #include <limits.h>
-#include <string.h>
 #include <zlib.h>
 
 typedef struct {
@@ -121,8 +120,11 @@ static size_t deflate_weight(const uvw_zlib_config *config) {
 
 const uvw__codec_ops uvw__deflate_ops = {
     .size = sizeof(zlib_codec),
+    .library = "zlib",
     .encodes = true,
+    .flush = Z_FULL_FLUSH,
     .finish = Z_FINISH,
+    .last_flush = Z_BLOCK,
     .open = deflate_open,
     .step = deflate_step,
     .reset = deflate_reset,
@@ -233,7 +235,10 @@ static size_t inflate_weight(const uvw_zlib_config *config) {
 
 const uvw__codec_ops uvw__inflate_ops = {
     .size = sizeof(zlib_codec),
+    .library = "zlib",
+    .flush = Z_FULL_FLUSH,
     .finish = Z_FINISH,
+    .last_flush = Z_BLOCK,
     .open = inflate_open,
     .step = inflate_step,
     .reset = inflate_reset,

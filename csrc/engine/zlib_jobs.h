@@ -10,31 +10,60 @@
 
 #include "engine.h"
 
-/* Node's numbers. */
+/* The formats: NAME, number (Node's) and codec, which is the row
+ * uvw__CODEC_ops. The enum, the engine's table and what Python sees of them
+ * come from here. */
+#define UVW_ZLIB_FORMATS(X)                                                                        \
+  X(DEFLATE, 1, deflate)                                                                           \
+  X(INFLATE, 2, inflate)                                                                           \
+  X(GZIP, 3, deflate)                                                                              \
+  X(GUNZIP, 4, inflate)                                                                            \
+  X(DEFLATE_RAW, 5, deflate)                                                                       \
+  X(INFLATE_RAW, 6, inflate)                                                                       \
+  X(UNZIP, 7, inflate)                                                                             \
+  X(BROTLI_DECODE, 8, brotli_decode)                                                               \
+  X(BROTLI_ENCODE, 9, brotli_encode)                                                               \
+  X(ZSTD_COMPRESS, 10, zstd_encode)                                                                \
+  X(ZSTD_DECOMPRESS, 11, zstd_decode)
+
 enum uvw_zlib_format {
-  UVW_ZLIB_DEFLATE = 1,
-  UVW_ZLIB_INFLATE,
-  UVW_ZLIB_GZIP,
-  UVW_ZLIB_GUNZIP,
-  UVW_ZLIB_DEFLATE_RAW,
-  UVW_ZLIB_INFLATE_RAW,
-  UVW_ZLIB_UNZIP,
-  UVW_ZLIB_BROTLI_DECODE,
-  UVW_ZLIB_BROTLI_ENCODE,
-  UVW_ZLIB_ZSTD_COMPRESS,
-  UVW_ZLIB_ZSTD_DECOMPRESS
+#define UVW_ZLIB_FORMAT(NAME, number, codec) UVW_ZLIB_##NAME = number,
+  UVW_ZLIB_FORMATS(UVW_ZLIB_FORMAT)
+#undef UVW_ZLIB_FORMAT
 };
 
-/* What went wrong, when job.error is UVW_EFAILED. The strings are static. */
-enum uvw_zlib_trouble {
-  UVW_ZLIB_FINE,
-  UVW_ZLIB_CORRUPT,   /* the input is not what it should be */
-  UVW_ZLIB_TRUNCATED, /* it ends too early */
-  UVW_ZLIB_TOO_LARGE, /* the output would exceed its limit */
-  UVW_ZLIB_NO_MEMORY,
-  UVW_ZLIB_MISUSED /* parameters that the codec refuses */
-};
+/* What a submitter has to know of a format. */
+typedef struct {
+  const char *library; /* whose options it has: "zlib", "brotli" or "zstd" */
+  bool encodes;
+  int flush;      /* the number of the operation that puts out all so far, */
+  int finish;     /* of the one that ends the data, */
+  int last_flush; /* and the greatest of any */
+} uvw_zlib_facts;
 
+uvw_zlib_facts uvw_zlib_facts_of(int format);
+
+/* What went wrong, when job.error is UVW_EFAILED. */
+#define UVW_ZLIB_TROUBLES(X)                                                                       \
+  X(FINE, "nothing")                                                                               \
+  X(CORRUPT, "the input is not what it should be")                                                 \
+  X(TRUNCATED, "it ends too early")                                                                \
+  X(TOO_LARGE, "the output would exceed its limit")                                                \
+  X(NO_MEMORY, "there was none left")                                                              \
+  X(MISUSED, "parameters that the codec refuses")
+
+/* What a job on a stream does beside passing data on. */
+#define UVW_ZLIB_ACTIONS(X)                                                                        \
+  X(WRITE, "nothing else")                                                                         \
+  X(PARAMS, "another level and strategy from here on")                                             \
+  X(RESET, "as if new")
+
+#define UVW_ZLIB_NAME(NAME, about) UVW_ZLIB_##NAME,
+enum uvw_zlib_trouble { UVW_ZLIB_TROUBLES(UVW_ZLIB_NAME) };
+enum uvw_zlib_action { UVW_ZLIB_ACTIONS(UVW_ZLIB_NAME) };
+#undef UVW_ZLIB_NAME
+
+/* The strings are static. */
 typedef struct {
   int trouble;
   int number;       /* the codec's own, 0 if it has none */
@@ -60,9 +89,6 @@ typedef struct uvw_zlib_stream uvw_zlib_stream;
 uvw_zlib_stream *uvw_zlib_stream_new(const uvw_zlib_config *config); /* copies what it points to */
 uvw_zlib_stream *uvw_zlib_stream_ref(uvw_zlib_stream *stream);
 void uvw_zlib_stream_unref(uvw_zlib_stream *stream);
-
-/* What a job on a stream does beside passing data on. */
-enum uvw_zlib_action { UVW_ZLIB_WRITE, UVW_ZLIB_PARAMS, UVW_ZLIB_RESET };
 
 typedef struct {
   uvw_zlib_config config;  /* of a one-shot job; for PARAMS the level and the strategy */
@@ -137,12 +163,14 @@ typedef struct {
 } uvw__io;
 
 /* All that the jobs know of a codec. A new one is such a row and its functions,
- * and a place among the formats in zlib_codec.c. */
+ * and its formats above. */
 typedef struct uvw__codec_ops uvw__codec_ops;
 struct uvw__codec_ops {
   size_t size; /* of the struct that begins with uvw__codec */
+  /* As in uvw_zlib_facts; of a codec for whole data only the second and the fourth. */
+  const char *library;
   bool encodes;
-  int finish; /* the operation that ends the data */
+  int flush, finish, last_flush;
   /* The functions that return an int return a trouble. */
   int (*open)(uvw__codec *codec);
   /* Goes on as far as input and room allow. */

@@ -158,8 +158,11 @@ static size_t zstd_encoder_guess(const uint8_t *data, size_t size) {
 
 const uvw__codec_ops uvw__zstd_encode_ops = {
     .size = sizeof(zstd_codec),
+    .library = "zstd",
     .encodes = true,
+    .flush = ZSTD_e_flush,
     .finish = ZSTD_e_end,
+    .last_flush = ZSTD_e_end,
     .open = zstd_encoder_open,
     .step = zstd_encoder_step,
     .reset = zstd_encoder_reset,
@@ -248,7 +251,10 @@ static size_t zstd_decoder_guess(const uint8_t *data, size_t size) {
 
 const uvw__codec_ops uvw__zstd_decode_ops = {
     .size = sizeof(zstd_codec),
+    .library = "zstd",
+    .flush = ZSTD_e_flush,
     .finish = ZSTD_e_end,
+    .last_flush = ZSTD_e_end,
     .open = zstd_decoder_open,
     .step = zstd_decoder_step,
     .reset = zstd_decoder_reset,

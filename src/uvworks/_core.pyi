@@ -104,6 +104,8 @@ class _Numbers:
 
 fs: Final[_FileSystem]
 zlib_numbers: Final[_Numbers]
+#: name -> (number, library, encodes, flush, finish, last_flush)
+zlib_formats: Final[dict[str, tuple[int, str, bool, int, int, int]]]
 crypto_numbers: Final[_Numbers]
 
 def pbkdf2(*args: Any) -> Job: ...

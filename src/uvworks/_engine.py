@@ -1,10 +1,9 @@
 """The one path between a coroutine and a job of the engine.
 
-`await core.fs(...)` and `await core.call(...)` submit to the lanes and return
-a Job; the loop's CompletionQueue resolves its future when the job has come back. Both are
-C (csrc/core) and keep the GIL. What is left for Python is here: how a queue is
-attached to an event loop, how the pool starts and ends, and how a job waits
-for a descriptor that is not ready.
+`core.fs.stat(...)`, `core.call(...)` and their kin submit to the lanes and return a Job, which is awaited; when it has
+come back, the loop's CompletionQueue resumes the task. All of it is C (csrc/core) and keeps the GIL. What is left for
+Python is here: how a queue is attached to an event loop, how the pool starts and ends, and how a job waits for a
+descriptor that is not ready.
 
 Only this module, _native, pool and uv see `lib`. `core` is for all that submit jobs or are part of the
 loop (fs, dns, crypto, zlib, pool, uv, loop); they take it from here.

@@ -11,4 +11,6 @@ def keep_heap(size: int = 16 << 20) -> None:
     """
     if not 256 << 10 <= size <= 64 << 20:
         raise ValueError(f"size must be 256 KiB to 64 MiB, got {size}")
-    bytes(size // 2)  # glibc's threshold follows the largest block that was mapped and freed: it is twice its size
+    # glibc's threshold follows the largest block that was mapped and freed: it is twice its size. Blocks above 32 MiB,
+    # with all headers and in whole pages, do not count.
+    bytes(min(size // 2, (32 << 20) - 8192))

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Mapping
 from enum import IntEnum
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
 from .._engine import core
 from . import constants
@@ -38,46 +38,38 @@ _INLINE: Final = 1 << 10
 _INLINE_MOST: Final = 64 << 10
 
 
-_numbers = core.zlib_numbers
+_formats = core.zlib_formats
 
 
 class Format(IntEnum):
-    """The engine's and Node's numbers."""
+    """The engine's and Node's numbers, and what the engine says about each."""
 
-    DEFLATE = _numbers.DEFLATE
-    INFLATE = _numbers.INFLATE
-    GZIP = _numbers.GZIP
-    GUNZIP = _numbers.GUNZIP
-    DEFLATE_RAW = _numbers.DEFLATE_RAW
-    INFLATE_RAW = _numbers.INFLATE_RAW
-    UNZIP = _numbers.UNZIP
-    BROTLI_DECODE = _numbers.BROTLI_DECODE
-    BROTLI_ENCODE = _numbers.BROTLI_ENCODE
-    ZSTD_COMPRESS = _numbers.ZSTD_COMPRESS
-    ZSTD_DECOMPRESS = _numbers.ZSTD_DECOMPRESS
+    #: Whose options it has: "zlib", "brotli" or "zstd".
+    library: str
+    encodes: bool
+    #: The operation that puts out all so far, the one that ends the data, and the greatest number of any.
+    flush: int
+    finish: int
+    last_flush: int
 
-    @property
-    def encodes(self) -> bool:
-        return self in _ENCODERS
+    def __new__(cls, number: int, library: str, encodes: bool, flush: int, finish: int, last_flush: int) -> Self:
+        self = int.__new__(cls, number)
+        self._value_ = number
+        self.library, self.encodes = library, encodes
+        self.flush, self.finish, self.last_flush = flush, finish, last_flush
+        return self
 
-    @property
-    def is_zlib(self) -> bool:
-        return self <= Format.UNZIP
-
-    @property
-    def finish(self) -> int:
-        """The operation that ends the data."""
-        if self.is_zlib:
-            return constants.Z_FINISH
-        return constants.ZSTD_e_end if self >= Format.ZSTD_COMPRESS else constants.BROTLI_OPERATION_FINISH
-
-    @property
-    def last_flush(self) -> int:
-        """The greatest number of an operation."""
-        return constants.Z_BLOCK if self.is_zlib else 2
-
-
-_ENCODERS = frozenset((Format.DEFLATE, Format.GZIP, Format.DEFLATE_RAW, Format.BROTLI_ENCODE, Format.ZSTD_COMPRESS))
+    DEFLATE = _formats["DEFLATE"]
+    INFLATE = _formats["INFLATE"]
+    GZIP = _formats["GZIP"]
+    GUNZIP = _formats["GUNZIP"]
+    DEFLATE_RAW = _formats["DEFLATE_RAW"]
+    INFLATE_RAW = _formats["INFLATE_RAW"]
+    UNZIP = _formats["UNZIP"]
+    BROTLI_DECODE = _formats["BROTLI_DECODE"]
+    BROTLI_ENCODE = _formats["BROTLI_ENCODE"]
+    ZSTD_COMPRESS = _formats["ZSTD_COMPRESS"]
+    ZSTD_DECOMPRESS = _formats["ZSTD_DECOMPRESS"]
 
 
 class _CommonOptions(TypedDict, total=False):
@@ -137,7 +129,7 @@ class Settings:
         level = window_bits = mem_level = strategy = 0
         dictionary: bytes | None = None
         params: bytes | None = None
-        if format.is_zlib:
+        if format.library == "zlib":
             window_bits = _window_bits(format, given.pop("window_bits", constants.Z_DEFAULT_WINDOWBITS))
             dictionary = _dictionary(given.pop("dictionary", None))
             if format.encodes:
@@ -146,7 +138,7 @@ class Settings:
                 strategy = ranged("strategy", given.pop("strategy", 0), 0, 4)
         else:
             params = _params(format, given.pop("params", None))
-            if format >= Format.ZSTD_COMPRESS:
+            if format.library == "zstd":
                 dictionary = _dictionary(given.pop("dictionary", None))
         pledged = given.pop("pledged_src_size", None) if format is Format.ZSTD_COMPRESS else None
         self.pledged: int | None = None if pledged is None else ranged("pledged_src_size", pledged, 0, None)
@@ -222,7 +214,7 @@ def _params(format: Format, value: Any) -> bytes | None:
         return None
     if not isinstance(value, Mapping):
         raise TypeError(f"params: expected a mapping, got {value!r}")
-    least, most = (0, (1 << 32) - 1) if format < Format.ZSTD_COMPRESS else (-(1 << 31), (1 << 31) - 1)
+    least, most = (0, (1 << 32) - 1) if format.library == "brotli" else (-(1 << 31), (1 << 31) - 1)
     pairs = array("I")
     for key, number in value.items():
         if index(key) not in _PARAMS[format]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .._engine import core
-from . import constants
 from ._options import (
     MAX_OUTPUT_LENGTH,
     BrotliOptions,
@@ -96,7 +95,7 @@ class Stream:
         decompressor always puts out what it can. Node's zlib.flush.
         """
         if mode is None:
-            mode = constants.Z_FULL_FLUSH if self._format.is_zlib else constants.ZSTD_e_flush
+            mode = self._format.flush
         mode = ranged("mode", mode, 0, self._format.last_flush)
         async with self._turn():
             self._check_open()
@@ -107,7 +106,7 @@ class Stream:
 
     async def params(self, level: int, strategy: int) -> bytes:
         """Go on with another compression level and strategy. Only deflate, gzip and deflate_raw. Node's zlib.params."""
-        if not (self._format.is_zlib and self._format.encodes):
+        if not (self._format.library == "zlib" and self._format.encodes):
             raise ValueError(f"{self._format.name.lower()} has no level and strategy to change")
         level = ranged("level", level, -1, 9)
         strategy = ranged("strategy", strategy, 0, 4)
