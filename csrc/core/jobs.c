@@ -270,19 +270,23 @@ static PyObject *Job_get_loop(Job *self, PyObject *Py_UNUSED(ignored)) {
   return Py_NewRef(self->loop != NULL ? self->loop : Py_None);
 }
 
-static PyObject *Job_add_done_callback(Job *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"", "context", NULL};
-  PyObject *callback, *context = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &callback, &context))
+static PyObject *Job_add_done_callback(Job *self, PyObject *const *args, Py_ssize_t nargs,
+                                       PyObject *kwnames) {
+  static const Parameters parameters = {
+      .function = "add_done_callback", .names = {"fn", "context"}, .required = 1, .positional = 1};
+  PyObject *given[2];
+  if (bind_arguments(&parameters, args, nargs, kwnames, given) < 0)
     return NULL;
   if (self->callback != NULL || self->loop == NULL) {
     PyErr_SetString(PyExc_RuntimeError, "a job has one waiter only");
     return NULL;
   }
-  self->callback_context = context != Py_None ? Py_NewRef(context) : PyContext_CopyCurrent();
+  PyObject *context = given[1];
+  self->callback_context =
+      context != NULL && context != Py_None ? Py_NewRef(context) : PyContext_CopyCurrent();
   if (self->callback_context == NULL)
     return NULL;
-  self->callback = Py_NewRef(callback);
+  self->callback = Py_NewRef(given[0]);
   if (self->state != JOB_PENDING && job_wake(self, false) < 0)
     return NULL;
   Py_RETURN_NONE;
@@ -299,15 +303,16 @@ static PyObject *Job_remove_done_callback(Job *self, PyObject *callback) {
   return PyLong_FromLong(same);
 }
 
-static PyObject *Job_cancel(Job *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"msg", NULL};
-  PyObject *message = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &message))
+static PyObject *Job_cancel(Job *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+  static const Parameters parameters = {
+      .function = "cancel", .names = {"msg"}, .required = 0, .positional = 1};
+  PyObject *message;
+  if (bind_arguments(&parameters, args, nargs, kwnames, &message) < 0)
     return NULL;
   if (self->state != JOB_PENDING)
     Py_RETURN_FALSE;
   self->state = JOB_CANCELLED;
-  if (message != Py_None)
+  if (message != NULL && message != Py_None)
     Py_XSETREF(self->cancel_message, Py_NewRef(message));
   job_abandon(self);
   if (job_wake(self, false) < 0)
@@ -431,10 +436,10 @@ static PyMethodDef Job_methods[] = {
     {"done", (PyCFunction)Job_done, METH_NOARGS, "As of asyncio.Future."},
     {"cancelled", (PyCFunction)Job_cancelled, METH_NOARGS, "As of asyncio.Future."},
     {"get_loop", (PyCFunction)Job_get_loop, METH_NOARGS, "As of asyncio.Future."},
-    {"cancel", (PyCFunction)(void (*)(void))Job_cancel, METH_VARARGS | METH_KEYWORDS,
+    {"cancel", (PyCFunction)(void (*)(void))Job_cancel, METH_FASTCALL | METH_KEYWORDS,
      "As of asyncio.Future; what waits in its lane is taken out."},
     {"add_done_callback", (PyCFunction)(void (*)(void))Job_add_done_callback,
-     METH_VARARGS | METH_KEYWORDS, "As of asyncio.Future, for one callback."},
+     METH_FASTCALL | METH_KEYWORDS, "As of asyncio.Future, for one callback."},
     {"remove_done_callback", (PyCFunction)Job_remove_done_callback, METH_O,
      "As of asyncio.Future."},
     {"send", awaitable_send, METH_O, "Part of the awaitable protocol."},
