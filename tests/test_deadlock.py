@@ -147,3 +147,84 @@ def test_a_ring_through_executors_is_a_runtime_error(lane: pool.Lane) -> None:
         one.submit(outer, future).result(20)
     one.shutdown()
     two.shutdown()
+
+
+def test_a_ring_whose_last_waits_for_a_running_call_is_a_runtime_error() -> None:
+    python(
+        """
+        import threading
+        from uvworks import pool
+
+        pool.configure(size=3)  # two callables at a time
+        executor, waits = pool.Executor(), threading.Event()
+
+        def inner():
+            future = executor.submit(int)
+            waits.set()
+            return future.result()
+
+        def outer():
+            future = executor.submit(inner)
+            waits.wait(10)
+            while pool.statistics().lanes["python"].waiting != 1:
+                pass
+            return future.result()
+
+        try:
+            executor.submit(outer).result(30)
+        except RuntimeError as error:
+            assert "deadlock" in str(error)
+        else:
+            raise AssertionError("one of the two is refused")
+        """
+    )
+
+
+def test_a_refused_lookup_is_nobodys_lead() -> None:
+    """Equal lookups share one job: the next one must not join a job that was never submitted."""
+    python(
+        """
+        import asyncio
+        from uvworks import dns, pool
+
+        pool.configure(size=2)
+
+        async def twice():
+            said = []
+            for _ in range(2):
+                try:
+                    await asyncio.wait_for(dns.getaddrinfo("localhost", 80), 10)
+                except RuntimeError as error:
+                    said.append(str(error)[:8])
+            return said
+
+        assert asyncio.run(pool.submit(lambda: asyncio.run(twice()))) == ["deadlock"] * 2
+        """
+    )
+
+
+def test_the_wait_for_a_callable_on_io_counts() -> None:
+    python(
+        """
+        import asyncio
+        from uvworks import pool
+
+        pool.configure(size=8, lanes={"one": {"limit": 1}})
+
+        async def submit(function, lane):
+            return await pool.submit(function, lane=lane)
+
+        def inner():  # on io
+            return asyncio.run(submit(int, "one"))
+
+        def outer():
+            return asyncio.run(submit(inner, "io"))
+
+        try:
+            pool.Executor("one").submit(outer).result(30)
+        except RuntimeError as error:
+            assert "deadlock" in str(error)
+        else:
+            raise AssertionError("the ring is refused")
+        """
+    )

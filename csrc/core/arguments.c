@@ -100,7 +100,7 @@ static int as_writable(PyObject *value, const char *name, Py_buffer *out) {
   return outcome;
 }
 
-static int arguments_one(char letter, PyObject *value, const char *name, va_list *out) {
+static int argument(char letter, PyObject *value, const char *name, va_list *out) {
   switch (letter) {
   case 'O':
     *va_arg(*out, PyObject **) = value;
@@ -148,7 +148,7 @@ int arguments(const char *function, PyObject *const *args, Py_ssize_t nargs, con
   va_start(out, format);
   int outcome = 0;
   for (Py_ssize_t i = 0; i < nargs && outcome == 0; i++)
-    outcome = arguments_one(format[i], args[i], function, &out);
+    outcome = argument(format[i], args[i], function, &out);
   va_end(out);
   return outcome;
 }
@@ -165,7 +165,7 @@ static int bind_keyword(const Parameters *parameters, PyObject *name, PyObject *
   if (parameters->names[i] == NULL || given[i] != NULL) {
     PyErr_Format(PyExc_TypeError,
                  parameters->names[i] ? "%s() got multiple values for arguments_one %R"
-                                      : "%s() got an unexpected keyword arguments_one %R",
+                                      : "%s() got an unexpected keyword argument %R",
                  parameters->function, name);
     return -1;
   }
@@ -177,7 +177,7 @@ int bind_arguments(const Parameters *parameters, PyObject *const *args, Py_ssize
                    PyObject *kwnames, PyObject **given) {
   int positional = parameters->positional;
   if (nargs > positional && !parameters->variadic) {
-    PyErr_Format(PyExc_TypeError, "%s() takes %d positional arguments_one%s but %zd %s given",
+    PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s but %zd %s given",
                  parameters->function, positional, positional == 1 ? "" : "s", nargs,
                  nargs == 1 ? "was" : "were");
     return -1;
@@ -190,7 +190,7 @@ int bind_arguments(const Parameters *parameters, PyObject *const *args, Py_ssize
       return -1;
   for (int i = 0; i < parameters->required; i++)
     if (given[i] == NULL) {
-      PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional arguments_one: '%s'",
+      PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'",
                    parameters->function, parameters->names[i]);
       return -1;
     }

@@ -14,6 +14,11 @@
 static CompletionQueue *all_queues;
 static CompletionQueue *latest; /* of the loop that asked last */
 
+void queue_end_wait(CompletionQueue *self) {
+  uvw_end_wait(self->wait);
+  self->wait = 0;
+}
+
 void queue_close(CompletionQueue *self) {
   if (self->closed)
     return;
@@ -35,7 +40,6 @@ void queue_close(CompletionQueue *self) {
     job_discard(job);
   }
   Py_CLEAR(self->shared);
-  bool had_pending = self->pending != NULL;
   /* What a forked child has inherited is left alone. */
   while (self->pending != NULL) {
     Job *job = self->pending;
@@ -47,8 +51,7 @@ void queue_close(CompletionQueue *self) {
     if (!stale)
       job_abandon(job);
   }
-  if (had_pending)
-    uvw_end_wait(0);
+  queue_end_wait(self);
   uvw_completions_unref(self->completions);
   self->completions = NULL;
 }

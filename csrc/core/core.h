@@ -30,6 +30,7 @@ struct CompletionQueue {
   Job *pending;
   PyObject *shared;             /* dict: key -> the job that runs for all who ask for the same */
   int spin_score;               /* whether spinning for more within a turn has paid lately */
+  uint64_t wait;                /* of the worker that runs the loop, while jobs are pending; or 0 */
   uint64_t busy_now;            /* time spent since the last turn on jobs done at once */
   CompletionQueue *next, *prev; /* all completion queues */
   bool closed;
@@ -90,7 +91,8 @@ extern Hooks hooks;
 /* completion_queue.c */
 CompletionQueue *queue_of_running_loop(void); /* a new reference; may be closed or inherited */
 void queue_close(CompletionQueue *queue);
-int queue_dispatch(CompletionQueue *queue); /* -1: an exception of the bare loop's callback */
+void queue_end_wait(CompletionQueue *queue); /* nothing is pending any more */
+int queue_dispatch(CompletionQueue *queue);  /* -1: an exception of the bare loop's callback */
 void sweep_orphans(void);
 
 /* submit.c: the one door. Between opening a job and submitting it nothing may

@@ -45,7 +45,7 @@ static void job_unlink(Job *self) {
   if (self->next != NULL)
     self->next->prev = self->prev;
   if (self->queue->pending == NULL)
-    uvw_end_wait(0);
+    queue_end_wait(self->queue);
   self->next = self->prev = NULL;
   self->queue = NULL;
 }

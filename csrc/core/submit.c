@@ -34,14 +34,21 @@ static int submit_start_pool(void) {
   return 0;
 }
 
-/* The state to end the wait with, or -1: it could never end. */
-static int submit_begin_wait(unsigned lane, bool refuse) {
-  int before = uvw_begin_wait(lane, refuse);
-  if (before < 0)
-    PyErr_Format(PyExc_RuntimeError,
-                 "deadlock: a job of lane '%s' waits for another one of the full lane '%s'",
-                 uvw_lane_name((unsigned)uvw_current_lane()), uvw_lane_name(lane));
-  return before;
+static PyObject *submit_raise_deadlock(unsigned lane) {
+  return PyErr_Format(PyExc_RuntimeError,
+                      "deadlock: a job of lane '%s' waits for another one of the full lane '%s'",
+                      uvw_lane_name((unsigned)uvw_current_lane()), uvw_lane_name(lane));
+}
+
+/* The thread that runs the queue's loop waits for the job; false: in vain. */
+static bool submit_begin_wait(CompletionQueue *queue, const uvw_job *job) {
+  uint64_t wait = uvw_begin_wait(job->lane, job->kind->enter != NULL);
+  if (wait == UVW_REFUSED)
+    return false;
+  if (wait != 0 && queue->wait == wait)
+    uvw_end_wait(wait); /* one for each queue */
+  queue->wait = wait;
+  return true;
 }
 
 int job_open_for(Job *self, CompletionQueue *queue) {
@@ -76,22 +83,19 @@ int job_open(Job *self) {
 PyObject *job_submit(Job *self, uvw_job *job) {
   unsigned lane = job->lane;
   /* A coroutine is about to wait for it, on this thread. */
-  if (self->loop != NULL && submit_begin_wait(lane, true) < 0) {
-    uvw_job_free(job);
-    Py_DECREF(self);
-    return NULL;
-  }
+  bool in_vain = self->loop != NULL && !submit_begin_wait(self->queue, job);
   self->job = job;
   job->token = Py_NewRef(self);
   job_link(self);
-  int error = uvw_submit(job);
-  if (error != 0) {
-    job_discard(job);
-    Py_DECREF(self);
-    raise_refused(error, lane);
-    return NULL;
-  }
-  return (PyObject *)self;
+  int error = in_vain ? 0 : uvw_submit(job);
+  if (!in_vain && error == 0)
+    return (PyObject *)self;
+  job_discard(job);
+  Py_DECREF(self);
+  if (in_vain)
+    return submit_raise_deadlock(lane);
+  raise_refused(error, lane);
+  return NULL;
 }
 
 int job_resubmit(uvw_job *job) {
@@ -122,30 +126,27 @@ int lane_index(PyObject *name) {
   return lane;
 }
 
-static PyObject *core_begin_wait(PyObject *Py_UNUSED(module), PyObject *const *args,
-                                 Py_ssize_t nargs) {
-  PyObject *name;
-  bool refuse;
-  if (arguments("begin_wait", args, nargs, "Op", &name, &refuse) < 0)
-    return NULL;
+static PyObject *core_begin_wait(PyObject *Py_UNUSED(module), PyObject *name) {
   int lane = lane_index(name);
-  int before = lane >= 0 ? submit_begin_wait((unsigned)lane, refuse) : -1;
-  return before >= 0 ? PyLong_FromLong(before) : NULL;
+  if (lane < 0)
+    return NULL;
+  uint64_t wait = uvw_begin_wait((unsigned)lane, true);
+  return wait == UVW_REFUSED ? submit_raise_deadlock((unsigned)lane)
+                             : PyLong_FromUnsignedLongLong(wait);
 }
 
 static PyObject *core_end_wait(PyObject *Py_UNUSED(module), PyObject *given) {
-  int before;
-  if (as_int(given, "before", &before) < 0)
+  int64_t wait;
+  if (as_int64(given, "wait", &wait) < 0)
     return NULL;
-  uvw_end_wait(before);
+  uvw_end_wait((uint64_t)wait);
   Py_RETURN_NONE;
 }
 
 PyMethodDef submit_methods[] = {
     {"start", core_start, METH_O, "start(size): start the pool if it is not running."},
-    {"begin_wait", (PyCFunction)(void (*)(void))core_begin_wait, METH_FASTCALL,
-     "submit_begin_wait(lane, refuse) -> what end_wait() takes. This thread waits for a job of the "
-     "lane."},
-    {"end_wait", core_end_wait, METH_O, "end_wait(before): of the wait that began."},
+    {"begin_wait", core_begin_wait, METH_O,
+     "begin_wait(lane) -> what end_wait() takes. This thread waits for a callable of the lane."},
+    {"end_wait", core_end_wait, METH_O, "end_wait(wait): of the wait that began."},
     {NULL, NULL, 0, NULL},
 };

@@ -90,10 +90,12 @@ struct uvw_job {
   uint16_t lane;
   uint8_t state;
   uint8_t ask;
-  bool resumed;  /* has run a step already: bounds do not apply again */
-  bool first;    /* goes before those that wait in its lane */
-  bool awaited;  /* the exit waits for it, as it uses a library that is taken down */
-  uint8_t waits; /* while it runs: for other jobs, see lanes.c */
+  bool resumed;     /* has run a step already: bounds do not apply again */
+  bool first;       /* goes before those that wait in its lane */
+  bool awaited;     /* the exit waits for it, as it uses a library that is taken down */
+  uint8_t waits;    /* while it runs: for what, see lanes.c; */
+  unsigned waiting; /* and how many of its waits have not ended */
+  uint64_t serial;  /* which run it is, from 1 */
   atomic_bool stop;
 };
 
@@ -121,11 +123,13 @@ bool uvw_should_yield(uvw_job *job);
 /* The lane whose job this thread runs, or -1; the number of this worker, from 1. */
 int uvw_current_lane(void);
 unsigned uvw_worker_number(void);
-/* Called by a running job's thread around a wait for a job of the lane: begin
- * answers the state to give to end, or -1 when the wait could never end and
- * `refuse` is set. From a thread that runs no job both do nothing. */
-int uvw_begin_wait(unsigned lane, bool refuse);
-void uvw_end_wait(int before);
+/* Called by a running job's thread around a wait for a job of the lane, which is
+ * a callable or ends by itself. Begin answers what end takes, or UVW_REFUSED: the
+ * wait could never end. From a thread that runs no job it answers 0; end does
+ * nothing for that, or elsewhere than in the same job. */
+#define UVW_REFUSED UINT64_MAX
+uint64_t uvw_begin_wait(unsigned lane, bool callable);
+void uvw_end_wait(uint64_t wait);
 
 uvw_completions *uvw_completions_new(void);
 uvw_completions *uvw_completions_ref(uvw_completions *completions);

@@ -34,7 +34,7 @@ static inline void uvw__lock(uv_mutex_t *mutex) {
 enum { UVW__GO_ON = -1 };
 
 /* job->state: see the drawing in engine.h. */
-/* What a running job waits for: nothing, an io job from outside of io, another. */
+/* What a running job waits for: nothing, work in C on io from outside of it, other jobs. */
 enum { UVW__WAITS_NOT, UVW__WAITS_FOR_IO, UVW__WAITS, UVW__WAITS_COUNT };
 
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
@@ -96,6 +96,7 @@ typedef struct {
   bool gate; /* somebody waits for the caller's lock */
   atomic_uint submits;
   uint64_t progress; /* steps ended */
+  uint64_t serial;   /* of the last step begun */
   uint64_t idle_since, mean_gap;
 
   unsigned lane_count, cursor;

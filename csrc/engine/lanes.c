@@ -72,8 +72,9 @@ unsigned uvw__lane_free(const uvw__lane *lane) {
  * hold every place: that of its limit, of all that is not io, or of the pool.
  * Whoever begins to wait last closes the ring, so it is enough to tell that one.
  *
- * Whoever waits for io from outside of it will get his answer, as io always has
- * a worker; he counts only once io itself is stuck, or for the pool as a whole. */
+ * Who waits, outside of io, for work in C on io will get an answer, as io always
+ * has a worker; that counts only once io itself is stuck, or for the pool as a
+ * whole. */
 static void lanes_count_waits(unsigned *counts, int before, int now) {
   if (before != UVW__WAITS_NOT)
     counts[before]--;
@@ -209,6 +210,7 @@ static bool lanes_exit_waits_for(const uvw_job *job) {
 void uvw__begin(uvw_job *job, uint64_t now) {
   uvw__lane *lane = &E.lanes[job->lane];
   job->state = UVW__RUNNING;
+  job->serial = ++E.serial;
   job->waited += now > job->queued_at ? now - job->queued_at : 0;
   lane->running++;
   E.running++;
@@ -223,6 +225,7 @@ void uvw__end(uvw_job *job, int step, uint64_t ran) {
   E.running_limited -= !lane->io;
   E.running_awaited -= lanes_exit_waits_for(job);
   uvw__set_waits(job, UVW__WAITS_NOT);
+  job->waiting = 0;
   if (atomic_load_explicit(&E.shutdown, memory_order_relaxed))
     uv_cond_broadcast(&E.drained);
   E.progress++;

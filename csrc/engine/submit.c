@@ -70,26 +70,29 @@ bool uvw_job_waiting(uvw_job *job) {
   return waiting;
 }
 
-int uvw_begin_wait(unsigned lane, bool refuse) {
+uint64_t uvw_begin_wait(unsigned lane, bool callable) {
   uvw_job *here = uvw__current_job();
   if (here == NULL)
-    return UVW__WAITS_NOT;
+    return 0;
   uvw__lock(&E.mutex);
   int before = here->waits;
-  bool for_io = E.lanes[lane].io && !E.lanes[here->lane].io;
+  bool for_io = E.lanes[lane].io && !callable && !E.lanes[here->lane].io;
   uvw__set_waits(here, for_io && before != UVW__WAITS ? UVW__WAITS_FOR_IO : UVW__WAITS);
-  bool refused = refuse && uvw__lane_stuck(&E.lanes[lane]);
+  bool refused = uvw__lane_stuck(&E.lanes[lane]);
   if (refused)
     uvw__set_waits(here, before);
+  else
+    here->waiting++;
   uv_mutex_unlock(&E.mutex);
-  return refused ? -1 : before;
+  return refused ? UVW_REFUSED : here->serial;
 }
 
-void uvw_end_wait(int before) {
+void uvw_end_wait(uint64_t wait) {
   uvw_job *here = uvw__current_job();
-  if (here == NULL || here->waits == before)
+  if (here == NULL || here->serial != wait || here->waiting == 0)
     return;
   uvw__lock(&E.mutex);
-  uvw__set_waits(here, before);
+  if (--here->waiting == 0)
+    uvw__set_waits(here, UVW__WAITS_NOT);
   uv_mutex_unlock(&E.mutex);
 }

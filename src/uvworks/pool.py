@@ -81,11 +81,11 @@ class _Future(concurrent.futures.Future[_T]):
         """A worker that waits says so, and is refused if that could never end."""
         if self._job is None or self.done():
             return outcome(timeout)
-        before = core.begin_wait(self._lane, self._job.waiting)
+        wait = core.begin_wait(self._lane)
         try:
             return outcome(timeout)
         finally:
-            core.end_wait(before)
+            core.end_wait(wait)
 
     def cancel(self) -> bool:
         cancelled = super().cancel()

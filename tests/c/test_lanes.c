@@ -286,7 +286,7 @@ typedef struct {
 
 static int run_asking(uvw_job *job) {
   asking *a = (asking *)job;
-  bool refused = a->lane >= 0 && uvw_begin_wait((unsigned)a->lane, true) < 0;
+  bool refused = a->lane >= 0 && uvw_begin_wait((unsigned)a->lane, true) == UVW_REFUSED;
   atomic_store(&a->answer, refused);
   while (!refused && a->gate != NULL && !atomic_load(a->gate))
     usleep(100);
