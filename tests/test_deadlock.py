@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -99,10 +100,16 @@ async def test_those_who_have_waited_are_not_counted_any_more() -> None:
         had.wait(10)
         go_on.wait(10)
 
+    async def digest() -> bytes:
+        task = asyncio.create_task(crypto.hash(bytes(9000), "sha256"))
+        await asyncio.sleep(0)  # it is submitted: from here on it may have a worker
+        go_on.set()
+        return await task
+
     def last() -> bytes:
         had.wait(10)
         try:
-            return asyncio.run(crypto.hash(bytes(9000), "sha256"))
+            return asyncio.run(digest())
         finally:
             go_on.set()
 
@@ -133,8 +140,8 @@ def test_a_ring_through_executors_is_a_runtime_error(lane: pool.Lane) -> None:
     def inner() -> int:
         running.set()
         asks.wait(10)
-        while pool.statistics().lanes["test"].running != 1:
-            pass
+        while not future._condition._waiters:  # type: ignore[attr-defined]
+            time.sleep(0.001)
         return one.submit(int, "5").result(10)
 
     def outer(future: Any) -> int:
