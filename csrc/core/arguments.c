@@ -164,7 +164,7 @@ static int bind_keyword(const Parameters *parameters, PyObject *name, PyObject *
     i++;
   if (parameters->names[i] == NULL || given[i] != NULL) {
     PyErr_Format(PyExc_TypeError,
-                 parameters->names[i] ? "%s() got multiple values for arguments_one %R"
+                 parameters->names[i] ? "%s() got multiple values for argument %R"
                                       : "%s() got an unexpected keyword argument %R",
                  parameters->function, name);
     return -1;

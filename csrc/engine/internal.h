@@ -33,10 +33,10 @@ static inline void uvw__lock(uv_mutex_t *mutex) {
 /* What a step says to itself, beside enum uvw_step. */
 enum { UVW__GO_ON = -1 };
 
-/* job->state: see the drawing in engine.h. */
 /* What a running job waits for: nothing, work in C on io from outside of it, other jobs. */
 enum { UVW__WAITS_NOT, UVW__WAITS_FOR_IO, UVW__WAITS, UVW__WAITS_COUNT };
 
+/* job->state: see the drawing in engine.h. */
 enum { UVW__IDLE, UVW__WAITING, UVW__RUNNING, UVW__PASSED };
 
 /* Time in nanoseconds. */

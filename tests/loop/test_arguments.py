@@ -116,3 +116,12 @@ async def test_datagrams_by_name() -> None:
         with pytest.raises(TypeError, match="argument"):
             refused()
     transport.abort()
+
+
+def test_what_the_errors_say(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(TypeError, match="multiple values for argument 'callback'"):
+        loop.call_soon(print, callback=print)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'no'"):
+        loop.call_soon(print, no=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'callback'"):
+        loop.call_soon()  # type: ignore[call-arg]
